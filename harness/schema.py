@@ -1,0 +1,86 @@
+"""Names, types, units and meaning of everything a result file holds.
+
+Writers (``harness.trial``) and readers (``analysis``) meet here and nowhere else. A change of a
+name, a type or a meaning raises ``SCHEMA_VERSION``.
+"""
+
+from typing import Literal, NamedTuple
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "diverged", "oom", "error", "stopped_early", "interrupted", "not_run"]
+STATUSES: tuple[Status, ...] = (
+    "ok",
+    "diverged",
+    "oom",
+    "error",
+    "stopped_early",
+    "interrupted",
+    "not_run",
+)
+FINISHED: frozenset[str] = frozenset({"ok", "diverged", "stopped_early"})
+"""Statuses that are results; a trial with another one is run again by the next call."""
+
+VALIDATION, TEST = "validation", "test"
+UNSEEN_MEAN = "validation/unseen_mean"
+"""Mean accuracy on validation images over all student seeds of all unseen students: optimised."""
+TEST_UNSEEN_MEAN = "test/unseen_mean"
+"""The same on test images: recorded, never optimised."""
+QUICK = "validation/quick"
+"""Mean validation accuracy of one MLP and one LeNet trained on the set as it stands."""
+
+# Names of files and folders of a search.
+SEARCH_FILE = "search.toml"
+PLAN_FILE = "plan.jsonl"
+TRIALS_FOLDER = "trials"
+TRIAL_FILE = "trial.json"
+EVALUATIONS_FILE = "evaluations.parquet"
+DISTILLED_FILE = "distilled.safetensors"
+IMAGES_FILE = "images.png"
+ERROR_FILE = "error.txt"
+
+
+class Column(NamedTuple):
+    """A column of ``evaluations.parquet``."""
+
+    name: str
+    type: Literal["string", "int64", "float64", "bool"]
+    meaning: str
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("search", "string", "name of the search's folder; null for a single run"),
+    Column("trial_id", "string", "folder of the trial below trials/"),
+    Column("status", "string", "of this student: ok or diverged"),
+    Column("protocol", "string", "held-out or paper (trained on all training images)"),
+    Column("dataset", "string", "real images"),
+    Column("method", "string", "distillation method"),
+    Column("ipc", "int64", "images per class"),
+    Column("iterations", "int64", "draws of a network from the pool"),
+    Column("pool", "string", "distribution of the non-main members: preset, or label:weight list"),
+    Column("main_model", "string", "label of the main model"),
+    Column("main_probability", "float64", "chance of drawing the main model, 0..1"),
+    Column("kd_variant", "string", "off, softened, control or legacy"),
+    Column("kd_temperature", "float64", "> 0; null where KD is off"),
+    Column("kd_alpha", "float64", "weight of the teacher's term, 0..1; null where KD is off"),
+    Column("teacher_accuracy", "float64", "fraction, on the row's split; null without a teacher"),
+    Column("seed", "int64", "of the trial"),
+    Column("replicate", "int64", "equal replicates of different configurations are paired"),
+    Column("student", "string", "label of the student; null where the distillation diverged"),
+    Column("student_in_pool", "bool", "whether the distillation could draw this architecture"),
+    Column("student_seed", "int64", "0 .. student_seeds - 1"),
+    Column("epochs", "int64", "passes over the distilled set"),
+    Column("augmentation", "string", "of the student's training images"),
+    Column("split", "string", "validation or test"),
+    Column("accuracy", "float64", "fraction, 0..1; null where the student diverged"),
+    Column("loss", "float64", "mean cross-entropy, nats; null where the student diverged"),
+    Column("n_images", "int64", "images of the split"),
+    Column("distill_s", "float64", "seconds that this trial spent distilling"),
+    Column("distill_cost_s", "float64", "seconds that the set costs to make"),
+    Column("eval_s", "float64", "seconds that this trial spent evaluating"),
+    Column("peak_gib", "float64", "peak memory of the trial: device memory, or resident on CPU"),
+    Column("device", "string", "cpu, or the GPU's name"),
+    Column("threads", "int64", "CPU threads of the trial"),
+    Column("git_hash", "string", "of the code; null outside a checkout"),
+    Column("schema_version", "int64", "of this table"),
+)
