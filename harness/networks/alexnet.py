@@ -1,0 +1,34 @@
+"""AlexNet for small images: five convolutions, max pooling after the 1st, 2nd and 5th."""
+
+from torch import nn
+
+from harness.architecture import Norm
+from harness.networks.layers import MAP, first_padding, make_norm
+from harness.networks.network import Network, Shape
+
+# Output channels, kernel size and whether a pooling follows.
+_LAYERS = ((128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True))
+
+
+def build_alexnet(in_shape: Shape, classes: int, *, norm: Norm = "none") -> Network:
+    """Build the network.
+
+    Args:
+        in_shape: (C, 28, 28) or (C, 32, 32).
+        classes: Outputs of the network.
+        norm: Follows every convolution; the original has none.
+    """
+    channels, side = in_shape[0], MAP
+    body = nn.Sequential()
+    for layer, (width, kernel, pooled) in enumerate(_LAYERS, start=1):
+        padding = kernel // 2
+        if layer == 1:
+            padding = first_padding(in_shape[1], padding)
+        body.add_module(f"conv{layer}", nn.Conv2d(channels, width, kernel, padding=padding))
+        body.add_module(f"norm{layer}", make_norm(norm, width, side))
+        body.add_module(f"act{layer}", nn.ReLU())
+        if pooled:
+            body.add_module(f"pool{layer}", nn.MaxPool2d(2))
+            side //= 2
+        channels = width
+    return Network(body, nn.Linear(channels * side * side, classes))

@@ -1,0 +1,79 @@
+"""Layers by name: normalisation, activation and pooling, and the padding of 28x28 images."""
+
+from torch import nn
+
+from harness.architecture import Activation, Norm, Pooling
+from harness.errors import ConfigError
+
+MAP = 32
+"""Side of the maps that all architectures but the ResNets and the MLP are laid out for."""
+
+GROUPS = 4
+"""Groups of the norm named ``groupnorm``."""
+
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "leakyrelu": nn.LeakyReLU,  # slope 0.01, torch's default
+    "swish": nn.SiLU,  # x * sigmoid(x)
+}
+_POOLINGS: dict[Pooling, type[nn.AvgPool2d] | type[nn.MaxPool2d]] = {
+    "avgpooling": nn.AvgPool2d,
+    "maxpooling": nn.MaxPool2d,
+}
+
+
+def first_padding(side: int, padding: int) -> int:
+    """Return the padding of a first convolution, which makes 28x28 images as good as 32x32.
+
+    Args:
+        side: Height and width of the images, 28 or 32 pixels.
+        padding: What the convolution pads 32x32 images by, pixels on each side.
+
+    Returns:
+        Pixels on each side: ``padding``, and 2 more for 28x28 images.
+    """
+    return padding + (MAP - side) // 2
+
+
+def make_norm(name: Norm, channels: int, side: int | None = None) -> nn.Module:
+    """Build a normalisation with a learned scale and shift.
+
+    Args:
+        name: ``instancenorm`` is a GroupNorm with one channel a group, which keeps no running
+            statistics and so computes the same in training and evaluation; ``groupnorm`` has
+            ``GROUPS`` groups; ``layernorm`` normalises (and scales) all of (C, H, W);
+            ``none`` passes its input on.
+        channels: C of the maps.
+        side: H and W of the maps; only ``layernorm`` needs it.
+
+    Raises:
+        ConfigError: ``groupnorm`` cannot split this many channels evenly.
+    """
+    match name:
+        case "instancenorm":
+            return nn.GroupNorm(channels, channels)
+        case "groupnorm":
+            if channels % GROUPS:
+                raise ConfigError(
+                    f"network.width: got {channels}, expected a multiple of {GROUPS} with "
+                    "norm 'groupnorm'; change the width or the norm"
+                )
+            return nn.GroupNorm(GROUPS, channels)
+        case "batchnorm":
+            return nn.BatchNorm2d(channels)
+        case "layernorm":
+            assert side is not None, "layernorm learns a scale for every pixel"
+            return nn.LayerNorm([channels, side, side])
+        case "none":
+            return nn.Identity()
+
+
+def make_activation(name: Activation) -> nn.Module:
+    """Build an activation; none of them works in place, so that all can be differentiated twice."""
+    return _ACTIVATIONS[name]()
+
+
+def make_pooling(name: Pooling) -> nn.Module:
+    """Build a 2x2 pooling with stride 2, or for ``none`` a layer that passes its input on."""
+    return nn.Identity() if name == "none" else _POOLINGS[name](2)

@@ -1,0 +1,95 @@
+"""ResNet18 for small images: a 3x3 stem without pooling, then eight residual blocks."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from harness.networks.layers import make_norm
+from harness.networks.network import Network, Shape
+
+SizeFreeNorm = Literal["instancenorm", "batchnorm"]
+"""Norms that do not depend on the size of the maps."""
+
+# Output channels and stride of each block.
+_BLOCKS = ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1))
+_STEM = 64
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions 3x3 around a shortcut.
+
+    A block of stride 2 halves the map, either by a stride in its first convolution and its
+    shortcut or, with ``pooled``, by 2x2 average pooling: after the first activation, and in the
+    shortcut between convolution and norm. A stride rounds an odd side up, a pooling rounds it
+    down.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, *, norm: SizeFreeNorm, pooled: bool
+    ) -> None:
+        """Build the block.
+
+        Args:
+            in_channels: Channels of the input.
+            channels: Channels of the output.
+            stride: 1 keeps the size of the map, 2 halves it.
+            norm: Follows every convolution.
+            pooled: Whether to halve by pooling.
+        """
+        super().__init__()
+        pooled = pooled and stride == 2
+        if pooled:
+            stride = 1
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = make_norm(norm, channels)
+        self.act1 = nn.ReLU()
+        self.pool = nn.AvgPool2d(2) if pooled else nn.Identity()
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = make_norm(norm, channels)
+        self.shortcut = nn.Sequential()  # empty, it passes its input on
+        if in_channels != channels:  # true of every block of stride 2
+            self.shortcut.add_module(
+                "conv", nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
+            )
+            if pooled:
+                self.shortcut.add_module("pool", nn.AvgPool2d(2))
+            self.shortcut.add_module("norm", make_norm(norm, channels))
+        self.act2 = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map float32 [N, in_channels, H, W] to [N, channels, H / stride, W / stride]."""
+        y = self.pool(self.act1(self.norm1(self.conv1(x))))
+        y = self.norm2(self.conv2(y))
+        out: Tensor = self.act2(y + self.shortcut(x))
+        return out
+
+
+def build_resnet18(
+    in_shape: Shape, classes: int, *, norm: SizeFreeNorm = "instancenorm", pooled: bool = False
+) -> Network:
+    """Build the network; 28x28 images are not padded.
+
+    Its last map is 4x4 for both sizes of images and averaged to 1x1. With ``pooled`` the last
+    map is 4x4, or 3x3 for 28x28 images (28, 14, 7, 3), and kept whole.
+
+    Args:
+        in_shape: (C, 28, 28) or (C, 32, 32).
+        classes: Outputs of the network.
+        norm: Follows every convolution.
+        pooled: Whether blocks halve their maps by average pooling in place of a stride (the
+            variants named ``-ap``).
+    """
+    body = nn.Sequential()
+    body.add_module("conv1", nn.Conv2d(in_shape[0], _STEM, 3, padding=1, bias=False))
+    body.add_module("norm1", make_norm(norm, _STEM))
+    body.add_module("act1", nn.ReLU())
+    channels = _STEM
+    for index, (width, stride) in enumerate(_BLOCKS, start=1):
+        block = BasicBlock(channels, width, stride, norm=norm, pooled=pooled)
+        body.add_module(f"block{index}", block)
+        channels = width
+    if pooled:
+        side = in_shape[1] // 8  # three halvings, each rounded down
+        return Network(body, nn.Linear(channels * side * side, classes))
+    body.add_module("pool", nn.AvgPool2d(4))
+    return Network(body, nn.Linear(channels, classes))

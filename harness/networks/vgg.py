@@ -1,0 +1,33 @@
+"""VGG11 for small images: eight convolutions 3x3, five max poolings, one linear layer."""
+
+from torch import nn
+
+from harness.architecture import Norm
+from harness.networks.layers import MAP, first_padding, make_norm
+from harness.networks.network import Network, Shape
+
+# Output channels of the convolutions in each stage; a pooling ends a stage.
+_STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+
+
+def build_vgg11(in_shape: Shape, classes: int, *, norm: Norm = "instancenorm") -> Network:
+    """Build the network; its last map is 1x1.
+
+    Args:
+        in_shape: (C, 28, 28) or (C, 32, 32).
+        classes: Outputs of the network.
+        norm: Follows every convolution.
+    """
+    channels, side, layer = in_shape[0], MAP, 0
+    body = nn.Sequential()
+    for stage, widths in enumerate(_STAGES, start=1):
+        for width in widths:
+            layer += 1
+            padding = first_padding(in_shape[1], 1) if layer == 1 else 1
+            body.add_module(f"conv{layer}", nn.Conv2d(channels, width, 3, padding=padding))
+            body.add_module(f"norm{layer}", make_norm(norm, width, side))
+            body.add_module(f"act{layer}", nn.ReLU())
+            channels = width
+        body.add_module(f"pool{stage}", nn.MaxPool2d(2))
+        side //= 2
+    return Network(body, nn.Linear(channels * side * side, classes))
