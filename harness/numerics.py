@@ -31,6 +31,11 @@ def available_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def visible_gpus() -> int:
+    """GPUs that this process may use, as CUDA_VISIBLE_DEVICES leaves them."""
+    return torch.cuda.device_count()
+
+
 def choose_device(name: str) -> torch.device:
     """Turn ``auto``, ``cpu`` or ``cuda`` into a device that is there.
 

@@ -1,0 +1,178 @@
+"""Students: fresh networks trained on a distilled set and judged on real images."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from torch import nn
+
+from harness import seeding
+from harness.architecture import Architecture
+from harness.config import EvaluationSettings, KDSettings, TrialConfig
+from harness.datasets import ImageData, Split
+from harness.evaluate.kd import needs_teacher
+from harness.evaluate.training import Recipe, Score, is_finite, make_recipe, score, train_network
+from harness.networks import build_network
+from harness.synthetic import SyntheticSet
+
+QUICK_STUDENTS = ("mlp", "lenet")
+_PLAIN = KDSettings()
+
+
+class StudentScore(NamedTuple):
+    """One student network on one split."""
+
+    student: Architecture
+    student_seed: int
+    recipe: Recipe
+    split: str
+    score: Score
+    teacher_accuracy: float | None
+
+
+def evaluate(
+    synthetic: SyntheticSet, config: TrialConfig, data: ImageData, splits: Iterable[str]
+) -> Iterator[StudentScore]:
+    """Train every student of a trial and yield its score on each split.
+
+    Student networks, their data order and their teachers are addressed by (seed, architecture,
+    student seed): equal across configurations, whatever the distillation drew. There is one
+    teacher for each student seed, shared by all architectures.
+
+    Args:
+        synthetic: The set, on the device to train on.
+        config: Students, seeds, recipe and KD.
+        data: Real images, on the same device.
+        splits: Names of the splits to score: ``validation``, ``test``.
+    """
+    named = {name: getattr(data, name) for name in splits}
+    teachers = _Teachers(synthetic, config, data, named)
+    for student in config.students():
+        recipe = make_recipe(config.evaluation, config.dataset.name, student)
+        for k in range(config.evaluation.student_seeds):
+            teacher, accuracies = teachers.get(k)
+            network = _train_student(synthetic, config, data, student, k, teacher)
+            for name, split in named.items():
+                yield StudentScore(
+                    student, k, recipe, name, score(network, split), accuracies.get(name)
+                )
+
+
+def quick_score(synthetic: SyntheticSet, config: TrialConfig, data: ImageData) -> float | None:
+    """Mean validation accuracy of one small student of each kind, by plain cross-entropy.
+
+    It depends on the distillation alone, not on the trial's evaluation: MLP and LeNet at default
+    settings, less the main model. None where there are no validation images or none is finite.
+    """
+    if data.validation is None:
+        return None
+    plain = config.model_copy(update={"kd": _PLAIN, "evaluation": EvaluationSettings()})
+    accuracies = []
+    for name in QUICK_STUDENTS:
+        student = Architecture(name=name)
+        if student == config.network:
+            continue
+        network = _train_student(synthetic, plain, data, student, 0, None)
+        result = score(network, data.validation)
+        if is_finite(result):
+            accuracies.append(result.accuracy)
+    return sum(accuracies) / len(accuracies) if accuracies else None
+
+
+def kd_gain(
+    synthetic: SyntheticSet,
+    config: TrialConfig,
+    data: ImageData,
+    scores: Iterable[StudentScore],
+    split: str,
+) -> float | None:
+    """Accuracy of the students with KD minus that of their control, on student seed 0.
+
+    The control trains the same networks by (1 - alpha) * CE alone.
+
+    Returns:
+        Mean over students whose two networks are finite, as a fraction; None where there is none.
+    """
+    control = config.model_copy(update={"kd": config.kd.model_copy(update={"variant": "control"})})
+    differences = []
+    for item in scores:
+        if item.student_seed != 0 or item.split != split or not is_finite(item.score):
+            continue
+        network = _train_student(synthetic, control, data, item.student, 0, None)
+        result = score(network, getattr(data, split))
+        if is_finite(result):
+            differences.append(item.score.accuracy - result.accuracy)
+    return sum(differences) / len(differences) if differences else None
+
+
+def _train_student(
+    synthetic: SyntheticSet,
+    config: TrialConfig,
+    data: ImageData,
+    student: Architecture,
+    k: int,
+    teacher: nn.Module | None,
+) -> nn.Module:
+    address = ("student", student.label, k)
+    network = _fresh(student, config.seed, address, data).to(synthetic.images.device)
+    recipe = make_recipe(config.evaluation, config.dataset.name, student)
+    train_network(
+        network,
+        synthetic,
+        recipe,
+        seed=config.seed,
+        address=address,
+        kd=config.kd,
+        teacher=teacher,
+    )
+    return network
+
+
+def _fresh(
+    architecture: Architecture, seed: int, address: tuple[str | int, ...], data: ImageData
+) -> nn.Module:
+    role, *index = address
+    return build_network(
+        architecture,
+        in_shape=data.in_shape,
+        classes=data.num_classes,
+        generator=seeding.generator(seed, f"{role}-network", *index),
+    )
+
+
+class _Teachers:
+    """One teacher a student seed, trained on the set when first asked for."""
+
+    def __init__(
+        self,
+        synthetic: SyntheticSet,
+        config: TrialConfig,
+        data: ImageData,
+        splits: dict[str, Split],
+    ) -> None:
+        self._synthetic = synthetic
+        self._config = config
+        self._data = data
+        self._splits = splits
+        self._trained: dict[int, tuple[nn.Module, dict[str, float]]] = {}
+
+    def get(self, k: int) -> tuple[nn.Module | None, dict[str, float]]:
+        """Teacher of a student seed and its accuracy by split; none where the loss needs none."""
+        if not needs_teacher(self._config.kd):
+            return None, {}
+        if k not in self._trained:
+            self._trained[k] = self._train(k)
+        return self._trained[k]
+
+    def _train(self, k: int) -> tuple[nn.Module, dict[str, float]]:
+        config = self._config
+        architecture = config.teacher()
+        address = ("teacher", architecture.label, k)
+        network = _fresh(architecture, config.seed, address, self._data)
+        network = network.to(self._synthetic.images.device)
+        recipe = make_recipe(config.evaluation, config.dataset.name, architecture)
+        train_network(
+            network, self._synthetic, recipe, seed=config.seed, address=address, kd=_PLAIN
+        )
+        network.eval().requires_grad_(False)
+        accuracies = {name: score(network, split).accuracy for name, split in self._splits.items()}
+        return network, accuracies

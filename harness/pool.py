@@ -1,0 +1,80 @@
+"""The model pool: which architecture each iteration of a distillation draws (arXiv 2402.13007)."""
+
+from itertools import accumulate, product
+from typing import NamedTuple
+
+from harness import seeding
+from harness.architecture import ACTIVATIONS, NORMS, POOLINGS, Architecture
+from harness.config import PoolSettings
+
+
+class Member(NamedTuple):
+    """One architecture among the others, and its probability among them."""
+
+    architecture: Architecture
+    weight: float
+
+
+class ModelPool:
+    """Draws the main model with one probability, and the others by weight otherwise.
+
+    A draw depends on (seed, iteration) alone: it can be repeated, and it shifts no other draw.
+    """
+
+    def __init__(self, settings: PoolSettings, main: Architecture, seed: int) -> None:
+        self._settings = settings
+        self._main = main
+        self._seed = seed
+        self._others = () if settings.main_probability == 1.0 else other_members(settings, main)
+        self._cumulative = list(accumulate(member.weight for member in self._others))
+
+    @property
+    def members(self) -> frozenset[Architecture]:
+        """Every architecture that an iteration can draw."""
+        others = {member.architecture for member in self._others}
+        main_is_drawn = self._settings.main_probability > 0.0 or self._settings.warmup > 0
+        return frozenset(others | {self._main} if main_is_drawn else others)
+
+    def draw(self, iteration: int) -> Architecture:
+        """Return the architecture of an iteration, counted from 0."""
+        if iteration < self._settings.warmup:
+            return self._main
+        random = seeding.python_random(self._seed, "pool", iteration)
+        if random.random() < self._settings.main_probability:
+            return self._main
+        return random.choices(self._others, cum_weights=self._cumulative)[0].architecture
+
+
+def other_members(settings: PoolSettings, main: Architecture) -> tuple[Member, ...]:
+    """The distribution of the non-main members.
+
+    ``similar``: the main ConvNet's width and depth, with activation, norm (one of four) and
+    pooling (one of two) uniform, 32 combinations of which one may be the main model itself
+    (Table 3). ``similar-depth1``: the same with depth 1, as the reference code draws them.
+    ``diverse``: LeNet, AlexNet and VGG11 (Table 5). Weights sum to 1.
+    """
+    if settings.others == "diverse":
+        names = ("lenet", "alexnet", "vgg11")
+        return tuple(Member(Architecture(name=name), 1 / len(names)) for name in names)
+    if isinstance(settings.others, str):
+        depth = 1 if settings.others == "similar-depth1" else main.depth
+        combinations = list(product(ACTIVATIONS, NORMS[:4], POOLINGS[:2]))
+        return tuple(
+            Member(
+                Architecture(
+                    width=main.width, depth=depth, activation=activation, norm=norm, pooling=pooling
+                ),
+                1 / len(combinations),
+            )
+            for activation, norm, pooling in combinations
+        )
+    return tuple(
+        Member(Architecture.parse(member.network), member.weight) for member in settings.others
+    )
+
+
+def describe_others(settings: PoolSettings) -> str:
+    """One word for the distribution of the others: the preset, or ``label:weight,...``."""
+    if isinstance(settings.others, str):
+        return settings.others
+    return ",".join(f"{member.network}:{member.weight:g}" for member in settings.others)

@@ -1,0 +1,104 @@
+"""Synthetic sets: the learnable images of a distillation, and the distilled set on disk.
+
+Shape letters: N real images, K classes, S = K * ipc, C channels, H height, W width.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from harness.errors import DataError
+from harness.records import whole_file
+
+METADATA_KEY = "harness"
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """Images and labels that stand for a dataset.
+
+    Attributes:
+        images: Float32 [S, C, H, W], in the pixel space of ``provenance["pixels"]``, unbounded.
+        labels: Int64 [S], sorted by class: row ``k * ipc`` to ``(k + 1) * ipc - 1`` are class k.
+        provenance: Plain data on how it was made, without time, host or trial id, so that equal
+            sets are equal files.
+    """
+
+    images: Tensor
+    labels: Tensor
+    provenance: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write the set as safetensors, whole; metadata is one key with sorted JSON."""
+        tensors = {
+            "images": self.images.detach().cpu().contiguous(),
+            "labels": self.labels.cpu().contiguous(),
+        }
+        metadata = {METADATA_KEY: json.dumps(self.provenance, sort_keys=True)}
+        with whole_file(path) as aside:
+            aside.write_bytes(save(tensors, metadata=metadata))
+
+
+def load_synthetic(path: Path) -> SyntheticSet:
+    """Read a distilled set that ``SyntheticSet.save`` wrote.
+
+    Raises:
+        DataError: The file is missing, truncated, not such a set, or holds non-finite images.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            provenance = json.loads((file.metadata() or {})[METADATA_KEY])
+            images, labels = file.get_tensor("images"), file.get_tensor("labels")
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise DataError(
+            f"{path}: not a distilled set of this project ({error}); distil it again"
+        ) from error
+    if images.ndim != 4 or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{path}: got images {tuple(images.shape)} and labels {tuple(labels.shape)}, expected "
+            "[S, C, H, W] and [S]; distil it again"
+        )
+    if not bool(torch.isfinite(images).all()):
+        raise DataError(f"{path}: the images hold NaN or infinity; distil it again")
+    return SyntheticSet(images, labels, provenance)
+
+
+def init_from_noise(
+    *, classes: int, ipc: int, shape: tuple[int, int, int], rng: torch.Generator
+) -> Tensor:
+    """Draw standard normal images: float32 [S, C, H, W], in normalised pixel space."""
+    return torch.randn((classes * ipc, *shape), generator=rng)
+
+
+def init_from_real(images: Tensor, labels: Tensor, *, ipc: int, rng: torch.Generator) -> Tensor:
+    """Draw ``ipc`` different real images of each class.
+
+    Args:
+        images: Float32 [N, C, H, W].
+        labels: Int64 [N], values 0 .. K - 1.
+        ipc: Images per class; a smaller class raises DataError.
+        rng: CPU generator of the draw.
+
+    Returns:
+        Float32 [S, C, H, W], grouped by class.
+    """
+    rows = []
+    for k in range(int(labels.max()) + 1):
+        members = torch.nonzero(labels == k).flatten().cpu()
+        if (n := len(members)) < ipc:
+            raise DataError(
+                f"class {k}: got {n} training images, expected at least ipc = {ipc}; lower ipc"
+            )
+        rows.append(members[torch.randperm(n, generator=rng)[:ipc]])
+    return images[torch.cat(rows).to(images.device)].detach().clone()
+
+
+def labels_by_class(classes: int, ipc: int) -> Tensor:
+    """Labels of a set grouped by class: int64 [S]."""
+    return torch.arange(classes).repeat_interleave(ipc)

@@ -1,0 +1,100 @@
+"""Gradient matching against its plain version, in float64."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from harness.architecture import ACTIVATIONS, NORMS, POOLINGS, Architecture
+from harness.distill.matching import (
+    freeze_batch_norms,
+    has_batch_norm,
+    layer_distance,
+    match_gradients,
+    matched_parameters,
+)
+from harness.networks import build_network
+from tests.reference import matching as reference
+
+CLASSES = 3
+CONVNETS = [
+    Architecture(width=4, depth=3, activation=activation, norm=norm, pooling=pooling)
+    for activation, norm, pooling in product(ACTIVATIONS, NORMS, POOLINGS)
+]
+SIX = [
+    Architecture(name=name) for name in ("convnet", "mlp", "lenet", "alexnet", "vgg11", "resnet18")
+]
+
+
+def rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def compare(architecture: Architecture, ipc: int, batch: int, shape: tuple[int, int, int]) -> None:
+    network = build_network(
+        architecture, in_shape=shape, classes=CLASSES, generator=rng(0)
+    ).double()
+    images = torch.randn(CLASSES * ipc, *shape, dtype=torch.float64, generator=rng(1))
+    labels = torch.arange(CLASSES).repeat_interleave(ipc)
+    real = [
+        torch.randn(batch + c, *shape, dtype=torch.float64, generator=rng(2 + c))
+        for c in range(CLASSES)
+    ]
+    if has_batch_norm(network):
+        freeze_batch_norms(network, torch.cat(real))
+    loss, gradient = match_gradients(network, images, labels, real)
+    expected_loss, expected_gradient = reference.match(network, images, ipc, real)
+    assert float((loss - expected_loss).abs() / expected_loss.abs()) <= 1e-10
+    error = (gradient - expected_gradient).norm() / expected_gradient.norm()
+    assert float(error) <= 1e-10
+
+
+@pytest.mark.parametrize("architecture", CONVNETS, ids=lambda a: a.label)
+def test_every_convnet_agrees_with_the_plain_version(architecture: Architecture) -> None:
+    compare(architecture, ipc=2, batch=3, shape=(1, 28, 28))
+
+
+@pytest.mark.parametrize("architecture", SIX, ids=lambda a: a.label)
+def test_each_network_agrees_with_the_plain_version(architecture: Architecture) -> None:
+    compare(architecture, ipc=1, batch=2, shape=(3, 32, 32))
+
+
+def test_equal_gradients_have_distance_zero_and_opposite_ones_two_a_row() -> None:
+    gradient = torch.randn(4, 3, 2, 2, dtype=torch.float64, generator=rng(0))
+    assert float(layer_distance(gradient, gradient)) == pytest.approx(0.0, abs=1e-5)
+    assert float(layer_distance(gradient, -gradient)) == pytest.approx(8.0, abs=1e-5)
+
+
+def test_rank_one_parameters_do_not_count() -> None:
+    network = build_network(
+        Architecture(width=4), in_shape=(1, 28, 28), classes=CLASSES, generator=rng(0)
+    )
+    assert all(parameter.ndim >= 2 for parameter in matched_parameters(network))
+    assert len(matched_parameters(network)) == 4  # three convolutions and the classifier
+
+
+def test_layernorm_counts_its_affine_parameters() -> None:
+    network = build_network(
+        Architecture(width=4, norm="layernorm"),
+        in_shape=(1, 28, 28),
+        classes=CLASSES,
+        generator=rng(0),
+    )
+    assert len(matched_parameters(network)) == 4 + 3 * 2
+
+
+def test_frozen_batch_norms_have_seen_the_images_once() -> None:
+    network = build_network(
+        Architecture(width=4, depth=1, norm="batchnorm"),
+        in_shape=(1, 28, 28),
+        classes=CLASSES,
+        generator=rng(0),
+    )
+    images = torch.randn(6, 1, 28, 28, generator=rng(1))
+    freeze_batch_norms(network, images)
+    norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert int(norm.num_batches_tracked or 0) == 1
+    assert not norm.training
+    before = norm.running_mean.clone()
+    network(images)
+    assert torch.equal(before, norm.running_mean)
