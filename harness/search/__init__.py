@@ -1,0 +1,1 @@
+"""Searches: spaces, plans, folders. No Ray; no torch but in ``inline``, which runs trials."""

@@ -1,0 +1,356 @@
+"""Search spaces: a TOML file, checked, as configurations to try."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from harness import seeding
+from harness.config import Settings, TrialConfig, get_dotted, make_config, set_dotted, setting_names
+from harness.errors import ConfigError, suggest
+from harness.schema import UNSEEN_MEAN
+from harness.search.parameters import KINDS, Parameter, Point, read_parameter
+
+_TABLES = ("title", "question", "base", "space", "search")
+
+
+class SearchSettings(Settings):
+    """The table ``[search]``: how a space is searched."""
+
+    algorithm: Literal["grid", "random"] = "grid"
+    """``grid`` tries every combination; ``random`` draws ``samples`` configurations."""
+    samples: int | None = Field(default=None, ge=1)
+    """Configurations that ``random`` draws."""
+    metric: str = UNSEEN_MEAN
+    """What is optimised, on validation images."""
+    mode: Literal["max", "min"] = "max"
+    """Whether more of the metric is better."""
+    replicates: int = Field(default=1, ge=1)
+    """Trials of each configuration: seeds seed, seed + 1, and so on, paired across them."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        known = (UNSEEN_MEAN, "validation/main")
+        if self.metric.startswith("test/"):
+            raise ValueError(
+                f"search.metric: got '{self.metric}', but test accuracy is recorded, never "
+                f"optimised; use '{UNSEEN_MEAN}'"
+            )
+        if self.metric not in known:
+            raise ValueError(f"search.metric: got '{self.metric}'; {suggest(self.metric, known)}")
+        if self.algorithm == "random" and self.samples is None:
+            raise ValueError("search.samples: missing, expected a number for algorithm 'random'")
+        if self.algorithm == "grid" and self.samples is not None:
+            raise ValueError(
+                f"search.samples: got {self.samples}, but a grid tries every combination; remove "
+                "it or use search.algorithm = 'random'"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Space:
+    """A checked search space.
+
+    Attributes:
+        name: Of the file, without its ending.
+        title: One line.
+        question: What the search answers.
+        base: Dotted setting -> value, for every trial.
+        parameters: The varied settings, in the file's order.
+        search: How they are searched.
+    """
+
+    name: str
+    title: str
+    question: str
+    base: dict[str, Any]
+    parameters: tuple[Parameter, ...]
+    search: SearchSettings = field(default_factory=SearchSettings)
+
+    def points(self) -> Iterator[Point]:
+        """Yield every configuration to try, in order; the same each time.
+
+        A random configuration depends on (``base`` seed, its number) alone.
+        """
+        if self.search.algorithm == "grid":
+            yield from self._grid({}, list(self.parameters))
+            return
+        for number in range(self.search.samples or 0):
+            rng = seeding.python_random(self.base.get("seed", 0), "sample", number)
+            yield self._sample(rng)
+
+    def config(self, point: Point, *, replicate: int = 0) -> TrialConfig:
+        """The trial of a point.
+
+        Raises:
+            ConfigError: The point and the base do not make a legal trial.
+        """
+        data: dict[str, Any] = {}
+        for name, value in {**self.base, **point}.items():
+            set_dotted(data, name, value)
+        shown = ", ".join(f"{name} = {value}" for name, value in point.items())
+        config = make_config(data, f"{self.name} ({shown})" if shown else self.name)
+        return config.model_copy(update={"seed": config.seed + replicate})
+
+    def resolved(self) -> dict[str, Any]:
+        """The space as plain data for ``search.toml``; equal spaces have equal data."""
+        parameters = {}
+        for parameter in self.parameters:
+            entry: dict[str, Any] = {parameter.kind: list(parameter.values)}
+            if parameter.when:
+                entry["when"] = dict(parameter.when)
+            parameters[parameter.name] = entry
+        return {
+            "title": self.title,
+            "question": self.question,
+            "base": self.base,
+            "space": parameters,
+            "search": self.search.model_dump(mode="json", exclude_none=True),
+        }
+
+    def _values(self, point: Point) -> Mapping[str, Any]:
+        """Values that conditions are judged by: the point, else the base, else the default."""
+        return _Fallback(self.base, point)
+
+    def _ready(self, point: Point, waiting: list[Parameter]) -> Parameter:
+        """The first parameter whose conditions name none that is still waiting."""
+        names = {parameter.name for parameter in waiting}
+        for parameter in waiting:
+            if not names & {name for name, _ in parameter.when}:
+                return parameter
+        raise AssertionError("conditions go in a circle, which read_space refuses")
+
+    def _grid(self, point: Point, waiting: list[Parameter]) -> Iterator[Point]:
+        if not waiting:
+            yield point
+            return
+        parameter = self._ready(point, waiting)
+        rest = [other for other in waiting if other is not parameter]
+        if not parameter.is_active(self._values(point)):
+            yield from self._grid(point, rest)
+            return
+        for value in parameter.values:
+            yield from self._grid({**point, parameter.name: value}, rest)
+
+    def _sample(self, rng: Any) -> Point:
+        point: Point = {}
+        waiting = list(self.parameters)
+        while waiting:
+            parameter = self._ready(point, waiting)
+            waiting.remove(parameter)
+            # Drawn even where it does not count, so that a condition shifts no other draw.
+            value = parameter.sample(rng)
+            if parameter.is_active(self._values(point)):
+                point[parameter.name] = value
+        return point
+
+
+class _Fallback(dict[str, Any]):
+    """Setting -> value, with the default config's value for what is not set."""
+
+    def __init__(self, base: Mapping[str, Any], point: Mapping[str, Any]) -> None:
+        super().__init__({**base, **point})
+
+    def __missing__(self, name: str) -> Any:
+        return get_dotted(make_config({}), name)
+
+
+def bundled_spaces() -> list[str]:
+    """Names of the spaces that come with the project."""
+    folder = resources.files("search_spaces")
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def space_text(name: str) -> str:
+    """The TOML text of a bundled space or of a file.
+
+    Raises:
+        ConfigError: There is no such space and no such file.
+    """
+    if name in bundled_spaces():
+        return (resources.files("search_spaces") / f"{name}.toml").read_text(encoding="utf-8")
+    path = Path(name)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: not a text file ({error.reason}); expected TOML") from None
+    except OSError as error:
+        raise ConfigError(
+            f"space '{name}': neither a bundled space nor a readable file ({error.strerror}); "
+            f"{suggest(name, bundled_spaces())}"
+        ) from None
+
+
+def load_space(name: str, overrides: Mapping[str, Any] | None = None) -> Space:
+    """Load a bundled space by name, or a file.
+
+    Args:
+        name: Bundled name or path.
+        overrides: Dotted setting -> value, from ``--set``. A setting that the space varies is
+            pinned to the value; ``search.<key>`` changes how it is searched.
+
+    Raises:
+        ConfigError: The file is not there, is not TOML, or something in it is wrong.
+    """
+    label = name if name in bundled_spaces() else Path(name).name
+    try:
+        data = tomllib.loads(space_text(name))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{label}: broken TOML: {error}") from None
+    return read_space(data, label, overrides or {})
+
+
+def read_space(data: Mapping[str, Any], label: str, overrides: Mapping[str, Any]) -> Space:
+    """Check a space given as plain data; see ``load_space``."""
+    for key in data:
+        if key not in _TABLES:
+            raise ConfigError(f"{label}: unknown table '{key}'; {suggest(key, _TABLES)}")
+    base = dict(_flatten(_table(data, "base", label)))
+    search = dict(_table(data, "search", label))
+    entries = dict(_flatten(_table(data, "space", label), leaves=KINDS))
+    for name, value in overrides.items():
+        if name.startswith("search."):
+            search[name.removeprefix("search.")] = value
+        else:
+            entries.pop(name, None)
+            base[name] = value
+    _check_names([*base, *entries], label)
+    parameters = tuple(
+        read_parameter(name, _entry(name, entry, label), label) for name, entry in entries.items()
+    )
+    if not parameters and not overrides:
+        raise ConfigError(
+            f"{label}: the space is empty; vary a setting in [space], for example "
+            "'pool.main_probability = { grid = [0.5, 1.0] }', or use 'harness run'"
+        )
+    space = Space(
+        name=Path(label).stem,
+        title=_text(data, "title", label),
+        question=_text(data, "question", label),
+        base=base,
+        parameters=parameters,
+        search=_search_settings(search, label),
+    )
+    _check_space(space, label)
+    return space
+
+
+def with_samples(space: Space, samples: int) -> Space:
+    """The space with another number of samples (``--samples``)."""
+    search = {**space.search.model_dump(exclude_none=True), "samples": samples}
+    return replace(space, search=_search_settings(search, space.name))
+
+
+def _table(data: Mapping[str, Any], key: str, label: str) -> Mapping[str, Any]:
+    table = data.get(key, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{label}: {key}: got {table!r}, expected a table [{key}]")
+    return table
+
+
+def _text(data: Mapping[str, Any], key: str, label: str) -> str:
+    text = data.get(key, "")
+    if not isinstance(text, str):
+        raise ConfigError(f"{label}: {key}: got {text!r}, expected a string")
+    return text
+
+
+def _entry(name: str, entry: Any, label: str) -> Mapping[str, Any]:
+    if not isinstance(entry, dict):
+        raise ConfigError(
+            f"{label}: space.{name}: got {entry!r}, expected a table such as {{ grid = [...] }}; "
+            "a fixed value belongs in [base]"
+        )
+    return entry
+
+
+def _flatten(
+    table: Mapping[str, Any], prefix: str = "", leaves: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Any]]:
+    """Yield dotted names and values; quoted and bare names, and nested tables, are the same."""
+    for key, value in table.items():
+        is_leaf = any(leaf in value for leaf in leaves) if isinstance(value, dict) else True
+        if is_leaf:
+            yield prefix + key, value
+        elif value:
+            yield from _flatten(value, f"{prefix}{key}.", leaves)
+
+
+def _check_names(names: list[str], label: str) -> None:
+    for name in names:
+        try:
+            set_dotted({}, name, None)
+        except ConfigError as error:
+            raise ConfigError(f"{label}: {error}") from None
+        if names.count(name) > 1:
+            raise ConfigError(f"{label}: '{name}' is in [base] and in [space]; keep one")
+
+
+def _search_settings(search: Mapping[str, Any], label: str) -> SearchSettings:
+    try:
+        return SearchSettings.model_validate(search)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(["search", *map(str, first["loc"])])
+        if first["type"] == "value_error":
+            raise ConfigError(f"{label}: {first['ctx']['error']}") from None
+        if first["type"] == "extra_forbidden":
+            known = SearchSettings.model_fields
+            key = str(first["loc"][0])
+            raise ConfigError(f"{label}: unknown key '{where}'; {suggest(key, known)}") from None
+        expected = first["msg"].removeprefix("Input should be ")
+        raise ConfigError(
+            f"{label}: {where}: got {first['input']!r}, expected {expected}"
+        ) from None
+
+
+def _check_space(space: Space, label: str) -> None:
+    """Check what no single entry shows: kinds, conditions, and every grid configuration."""
+    names = list(setting_names())
+    varied = {parameter.name: parameter for parameter in space.parameters}
+    for parameter in space.parameters:
+        if (parameter.kind == "grid") != (space.search.algorithm == "grid"):
+            fix = "use grid" if space.search.algorithm == "grid" else "use choice"
+            raise ConfigError(
+                f"{label}: space.{parameter.name}: got '{parameter.kind}', but search.algorithm is "
+                f"'{space.search.algorithm}'; {fix}, or change the algorithm"
+            )
+        for name, _ in parameter.when:
+            if name not in names:
+                raise ConfigError(
+                    f"{label}: space.{parameter.name}.when: unknown setting '{name}'; "
+                    f"{suggest(name, names)}"
+                )
+        _check_circle(parameter, varied, label)
+    if "seed" in varied and space.search.replicates > 1:
+        raise ConfigError(f"{label}: 'seed' is varied and search.replicates > 1; keep one of them")
+    _check_extremes(space)
+
+
+def _check_circle(parameter: Parameter, varied: Mapping[str, Parameter], label: str) -> None:
+    seen: set[str] = set()
+    waiting = [parameter.name]
+    while waiting:
+        for name, _ in varied[waiting.pop()].when:
+            if name == parameter.name:
+                raise ConfigError(
+                    f"{label}: space.{parameter.name}.when: depends on itself; remove the circle"
+                )
+            if name in varied and name not in seen:
+                seen.add(name)
+                waiting.append(name)
+
+
+def _check_extremes(space: Space) -> None:
+    """Make every grid configuration, or for a random space its samples, once: all must be legal."""
+    for point in space.points():
+        space.config(point)
