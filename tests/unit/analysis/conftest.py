@@ -1,0 +1,142 @@
+"""Writes small search folders, byte for byte in the format of real ones."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from harness.records import write_json, write_rows
+from harness.schema import (
+    COLUMNS,
+    EVALUATIONS_FILE,
+    PLAN_FILE,
+    SCHEMA_VERSION,
+    SEARCH_FILE,
+    TRIAL_FILE,
+    TRIALS_FOLDER,
+)
+
+MakeSearch = Callable[..., Path]
+
+
+def _rows(trial: Mapping[str, Any], trial_id: str, protocol: str) -> list[dict[str, Any]]:
+    point = trial.get("point", {})
+    common = {
+        **dict.fromkeys(column.name for column in COLUMNS),
+        "search": "demo",
+        "trial_id": trial_id,
+        "status": "ok",
+        "protocol": protocol,
+        "dataset": "digits",
+        "method": "dc",
+        "ipc": point.get("ipc", 1),
+        "iterations": 1000,
+        "pool": "similar",
+        "main_model": "convnet",
+        "main_probability": point.get("pool.main_probability", 0.9),
+        "kd_variant": point.get("kd.variant", "off"),
+        "kd_temperature": point.get("kd.temperature"),
+        "kd_alpha": point.get("kd.alpha"),
+        "seed": trial.get("replicate", 0),
+        "replicate": trial.get("replicate", 0),
+        "device": "cpu",
+        "threads": 1,
+        "git_hash": trial.get("git_hash", "abc123"),
+        "schema_version": SCHEMA_VERSION,
+    }
+    splits = {"test": -0.02} if protocol == "paper" else {"validation": 0.0, "test": -0.02}
+    if trial.get("status") == "diverged":
+        return [{**common, "status": "diverged", "split": split} for split in splits]
+    return [
+        {
+            **common,
+            "status": "diverged" if accuracy is None else "ok",
+            "student": student,
+            "student_in_pool": student == "convnet",
+            "student_seed": seed,
+            "epochs": 300,
+            "augmentation": "none",
+            "split": split,
+            "accuracy": None if accuracy is None else accuracy + shift,
+            "loss": None if accuracy is None else 1.0,
+            "n_images": 100,
+        }
+        for student, accuracies in trial["students"].items()
+        for seed, accuracy in enumerate(accuracies)
+        for split, shift in splits.items()
+    ]
+
+
+@pytest.fixture
+def make_search(tmp_path: Path) -> MakeSearch:
+    """Write a search: trials are dicts of point, replicate, status and students.
+
+    ``students`` maps a label to its accuracies on validation images, one a student seed, None
+    where that student diverged; test accuracies are 0.02 lower. Status ``not_run`` writes no
+    folder.
+    """
+
+    def make(
+        trials: Iterable[Mapping[str, Any]],
+        *,
+        name: str = "demo",
+        varied: Iterable[str] = (),
+        protocol: str = "held-out",
+        provenance: Mapping[str, Any] | None = None,
+        **texts: str,
+    ) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        search = {
+            "title": "Main-model probability",
+            "question": "Which probability generalises best?",
+            **texts,
+            "base": {"ipc": 1},
+            "space": {setting: {"grid": [0]} for setting in varied},
+            "search": {"algorithm": "grid", "replicates": 3},
+            "provenance": {"git_hash": "abc123", "versions": {"torch": "2.11.0"}}
+            if provenance is None
+            else provenance,
+        }
+        (folder / SEARCH_FILE).write_text(tomli_w.dumps(search), encoding="utf-8")
+        lines = []
+        for number, trial in enumerate(trials):
+            trial_id = f"{number:05d}-abcd"
+            replicate = trial.get("replicate", 0)
+            planned = {"trial_id": trial_id, "replicate": replicate, "config": {}}
+            lines.append(json.dumps({**planned, "point": trial.get("point", {})}) + "\n")
+            status = trial.get("status", "ok")
+            if status == "not_run":
+                continue
+            place = folder / TRIALS_FOLDER / trial_id
+            place.mkdir(parents=True)
+            if status in ("ok", "diverged"):
+                write_rows(place / EVALUATIONS_FILE, _rows(trial, trial_id, protocol))
+            write_json(place / TRIAL_FILE, {"status": status, "schema_version": SCHEMA_VERSION})
+        (folder / PLAN_FILE).write_text("".join(lines), encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def probability_search(make_search: MakeSearch) -> Path:
+    """Two probabilities with three distilled sets each, of which one trial has not run."""
+    means = {0.5: (0.50, 0.52, 0.54), 1.0: (0.60, 0.62, None)}
+    trials = [
+        {
+            "point": {"pool.main_probability": probability},
+            "replicate": replicate,
+            "status": "ok" if mean else "not_run",
+            "students": {"convnet": [0.9], "mlp": [mean - 0.1], "lenet": [mean + 0.1]}
+            if mean
+            else {},
+        }
+        for replicate in range(3)
+        for probability, values in means.items()
+        for mean in [values[replicate]]
+    ]
+    return make_search(trials, varied=["pool.main_probability"])
