@@ -23,7 +23,7 @@ FINISHED: frozenset[str] = frozenset({"ok", "diverged", "stopped_early"})
 
 VALIDATION, TEST = "validation", "test"
 UNSEEN_MEAN = "validation/unseen_mean"
-"""Mean accuracy on validation images over all student seeds of all unseen students: optimised."""
+"""Mean over unseen students of the mean over their networks, on validation images: optimised."""
 TEST_UNSEEN_MEAN = "test/unseen_mean"
 """The same on test images: recorded, never optimised."""
 QUICK = "validation/quick"
