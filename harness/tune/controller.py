@@ -1,9 +1,7 @@
 """Tune's controller over a plan: needs a Ray that is connected (see ``harness.tune.run``)."""
 
 import shutil
-import signal
 from collections.abc import Mapping, Sequence
-from types import FrameType
 from typing import Any
 
 from ray import tune
@@ -25,7 +23,7 @@ def control(
     device: str,
     resources: Resources,
     console: SearchConsole,
-) -> bool:
+) -> None:
     """Run trials on the connected Ray; see ``harness.tune.run.run_on_ray``."""
     tuner = tune.Tuner(
         tune.with_resources(
@@ -45,14 +43,10 @@ def control(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
-    with _Interrupts() as interrupts:
-        try:
-            tuner.fit()
-        except (KeyboardInterrupt, SystemExit):
-            interrupts.seen = True
-        finally:
-            shutil.rmtree(folder.path / "ray", ignore_errors=True)
-    return interrupts.seen
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(folder.path / "ray", ignore_errors=True)
 
 
 class _Events(tune.Callback):  # type: ignore[misc]
@@ -84,28 +78,3 @@ class _Events(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._console.ended(self._planned[trial.config["trial_id"]])
-
-
-class _Interrupts:
-    """Notes SIGTERM and SIGINT.
-
-    ``ray.init`` puts a SIGTERM handler of its own in place, and Tune one for SIGINT after which
-    ``fit`` returns as if all were well; so the truth is noted here.
-    """
-
-    def __init__(self) -> None:
-        self.seen = False
-
-    def __enter__(self) -> "_Interrupts":
-        self._before = {
-            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.seen = True
-        raise KeyboardInterrupt

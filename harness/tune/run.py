@@ -7,17 +7,23 @@ is set, and it is set in one place.
 import logging
 import os
 import secrets
-import shutil
+import signal
+import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from harness.errors import ConfigError
 from harness.search.console import SearchConsole
 from harness.search.folder import SearchFolder
 from harness.search.plan import PlannedTrial
 from harness.tune.resources import Resources
+from harness.tune.watchdog import __file__ as watchdog_file
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -32,6 +38,7 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
 }
 _OBJECT_STORE_BYTES = 100 * 2**20
+_CONNECT_S = 5
 
 
 def run_on_ray(
@@ -63,10 +70,33 @@ def run_on_ray(
     os.environ.update(_ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(resources.slots()))
     os.environ.pop("RAY_ADDRESS", None)
     session = _private_ray(resources) if address == "local" else _running_ray(address)
-    with session:
-        from harness.tune.controller import control
+    try:
+        with session, _signals_interrupt():
+            from harness.tune.controller import control
 
-        return control(folder, trials, device=device, resources=resources, console=console)
+            control(folder, trials, device=device, resources=resources, console=console)
+    except (KeyboardInterrupt, SystemExit):
+        return True
+    return False
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into KeyboardInterrupt.
+
+    ``ray.init`` puts its own SIGTERM handler in place, so this comes after it.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -75,60 +105,72 @@ def _private_ray(resources: Resources) -> Iterator[None]:
 
     A token in a file of mode 0600 keeps the machine's other users out.
     """
-    temporary = Path(tempfile.mkdtemp(prefix="hr-", dir="/tmp"))
-    token = temporary / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
-    import ray
+    with _private_folder() as temporary:
+        token = temporary / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
+        # Ray opens its own folder to everybody (0777), so it gets one inside the private one.
+        with _connection(
+            "Ray does not start here ({}); --address inline works without",
+            address="local",
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _temp_dir=str(temporary / "ray"),
+        ):
+            yield
 
+
+@contextmanager
+def _private_folder() -> Iterator[Path]:
+    """A new folder of mode 0700; a watchdog removes it, and its processes, whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix="hr-", dir="/tmp"))
+    # In a session of its own, so that a signal to this one's process group does not reach it.
+    watchdog = subprocess.Popen(
+        [sys.executable, "-I", watchdog_file, str(folder), str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
-        try:
-            ray.init(
-                address="local",
-                num_cpus=resources.cpus,
-                num_gpus=resources.gpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                _temp_dir=str(temporary),
-            )
-        except (RuntimeError, OSError, TimeoutError) as error:
-            raise ConfigError(
-                f"Ray does not start here ({_first_line(error)}); --address inline works without"
-            ) from error
-        _silence()
-        yield
+        yield folder
     finally:
-        ray.shutdown()
-        shutil.rmtree(temporary, ignore_errors=True)
+        watchdog.communicate()
 
 
 @contextmanager
 def _running_ray(address: str) -> Iterator[None]:
     """A connection to a Ray that somebody else keeps."""
+    message = (
+        f"--address: no Ray answers at '{address}' ({{}}); start one there, or use --address local"
+    )
+    host, _, port = address.rpartition(":")
+    try:
+        # Ray itself would wait for minutes.
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except OSError as error:
+        raise ConfigError(message.format(error)) from None
+    with _connection(message, address=address):
+        yield
+
+
+@contextmanager
+def _connection(message: str, **options: Any) -> Iterator[None]:
+    """Ray, quiet, from ``ray.init`` to ``ray.shutdown``; a failed start is ``message``."""
     import ray
 
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+        ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (RuntimeError, OSError, ValueError, TimeoutError) as error:
-        raise ConfigError(
-            f"--address: no Ray answers at '{address}' ({_first_line(error)}); start one there, or "
-            "use --address local"
-        ) from error
-    _silence()
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConfigError(message.format(reason)) from error
+    # ``ray.init`` sets the levels of its loggers, so this comes after it.
+    for name in ("ray", "ray.tune", "ray.air", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
     finally:
         ray.shutdown()
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def _silence() -> None:
-    """Quiet Ray's loggers; ``ray.init`` sets their levels, so this comes after it."""
-    for name in ("ray", "ray.tune", "ray.air", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,109 @@
+"""What the documents show is run: every ``$ harness`` line of the README, every space of theirs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from harness.config import METHODS, setting_names
+from harness.search.plan import make_plan
+from harness.search.space import bundled_spaces, load_space, read_space
+from tests.end_to_end.conftest import Call
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = re.findall(r"^\$ harness (.+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+WRONG = "run --set pool.main_prob=0.8"
+
+
+def test_the_readme_s_commands_do_what_it_says(
+    call: Call, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(COMMANDS) >= 8
+    monkeypatch.chdir(tmp_path)
+    for command in COMMANDS:
+        if command == "report runs/demo":  # stands for the demo's own results, which take minutes
+            assert call("search", tiny, "--out", "runs/demo", "--address", "inline").status == 0
+        said = call(*shlex.split(command))
+        assert said.status == (2 if command == WRONG else 0), command + said.err
+    assert (tmp_path / "runs" / "first" / "trial.json").exists()
+    assert (tmp_path / "runs" / "demo" / "report.html").exists()
+
+
+def test_the_readme_s_wrong_setting_is_answered_as_shown(call: Call) -> None:
+    shown = re.search(rf"^\$ harness {WRONG}\nharness: (.+?) \.\.\.$", readme(), re.MULTILINE)
+    assert shown is not None
+    assert shown[1] in call(*shlex.split(WRONG)).err
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "search_spaces/README.md"])
+def test_files_that_documents_name_are_there(path: str) -> None:
+    text = (ROOT / path).read_text()
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    named = re.findall(r"`((?:harness|analysis|tests|search_spaces)/[\w/.]+)`", text)
+    missing = [name for name in {*links, *named} if not (ROOT / name).exists()]
+    assert missing == []
+
+
+def test_the_space_in_the_readme_of_spaces_is_legal() -> None:
+    import tomllib
+
+    text = (ROOT / "search_spaces" / "README.md").read_text()
+    (shown,) = re.findall(r"```toml\n(.+?)```", text, re.DOTALL)
+    space = read_space(tomllib.loads(shown), "readme.toml", {})
+    points = list(space.points())
+    assert [point.get("kd.temperature") for point in points] == [None, 1.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize("name", bundled_spaces())
+def test_every_bundled_space_is_legal_and_asks_something(name: str) -> None:
+    space = load_space(name)
+    assert space.title
+    assert space.question.endswith("?")
+    assert make_plan(space)
+
+
+def test_the_commands_and_their_options_are_frozen() -> None:
+    import typer
+
+    from harness.cli import app
+
+    root = typer.main.get_command(app)
+    found = {}
+    for name, command in root.commands.items():  # type: ignore[attr-defined]
+        options = [text for parameter in command.params for text in parameter.opts]
+        found[name] = sorted(text for text in options if text.startswith("--"))
+    assert found == {
+        "run": ["--config", "--device", "--out", "--set"],
+        "search": [
+            "--address",
+            "--cpus-per-trial",
+            "--device",
+            "--dry-run",
+            "--gpus-per-trial",
+            "--limit",
+            "--out",
+            "--resume",
+            "--samples",
+            "--set",
+        ],
+        "report": ["--to"],
+        "spaces": [],
+        "datasets": [],
+    }
+
+
+def test_settings_and_methods_have_the_fixed_names() -> None:
+    names = set(setting_names())
+    fixed = """dataset.name dataset.root dataset.normalise_as dataset.validation_fraction method ipc
+        iterations seed protocol init lr_img lr_net batch_real outer_loop inner_loop network.name
+        network.width network.depth network.activation network.norm network.pooling pool.others
+        pool.main_probability pool.warmup pool.schedule precision threads kd.variant kd.temperature
+        kd.alpha kd.teacher evaluation.students evaluation.student_seeds evaluation.epochs
+        evaluation.lr evaluation.batch evaluation.augmentation run.report_every"""
+    assert names == set(fixed.split())
+    assert "dc" in METHODS
