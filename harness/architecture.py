@@ -64,7 +64,7 @@ class Architecture(BaseModel):
     def _check(self) -> Self:
         if self.name not in NETWORK_NAMES:
             raise ValueError(
-                f"network name: got '{self.name}'; {suggest(self.name, NETWORK_NAMES)}"
+                f"network.name: got '{self.name}'; {suggest(self.name, NETWORK_NAMES)}"
             )
         if self.name == "convnet":
             return self

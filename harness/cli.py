@@ -68,20 +68,20 @@ def run(
 ) -> None:
     """Run one trial: distil a set, train students on it, print and store their accuracies."""
     from harness.config import make_config, set_dotted
-    from harness.numerics import choose_device
     from harness.overrides import parse_assignments, read_settings
 
     data = read_settings(config) if config else {}
     for name, value in parse_assignments(set_ or []).items():
         set_dotted(data, name, value)
-    settings = make_config(data)
-    where = choose_device(device)
+    settings = make_config(data, str(config) if config else "")
     digest = settings.digest()
     folder = out or Path("runs") / digest[:8]
     record = _earlier_record(folder, digest)
     if record is None:
+        from harness.numerics import choose_device
         from harness.trial import Context, preflight, run_trial, shared_data
 
+        where = choose_device(device)
         preflight([settings])
         context = Context(
             folder=folder,

@@ -51,6 +51,19 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _as_others(value: object) -> object:
+    if not isinstance(value, str | list | tuple):
+        raise ValueError(f"got {value!r}, expected a preset or a list of {{network, weight}}")
+    return _as_tuple(value)
+
+
+def _check_label(label: str, where: str) -> None:
+    try:
+        Architecture.parse(label)
+    except ConfigError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
 class Settings(BaseModel):
     """Base of all settings: read-only, no unknown keys, no silent conversions."""
 
@@ -105,7 +118,7 @@ class WeightedNetwork(Settings):
 class PoolSettings(Settings):
     """Which architecture each iteration draws (arXiv 2402.13007)."""
 
-    others: Annotated[str | tuple[WeightedNetwork, ...], BeforeValidator(_as_tuple)] = "similar"
+    others: Annotated[str | tuple[WeightedNetwork, ...], BeforeValidator(_as_others)] = "similar"
     """Distribution of the rest: a preset, or a list of {network, weight}."""
     main_probability: float = Field(default=0.9, ge=0.0, le=1.0)
     """Chance that an iteration draws the main model; 1.0 is plain gradient matching."""
@@ -131,7 +144,7 @@ class PoolSettings(Settings):
                 f"pool.others: the weights sum to {total:g}, expected 1; scale them to sum to 1"
             )
         for member in self.others:
-            Architecture.parse(member.network)
+            _check_label(member.network, "pool.others")
         return self
 
 
@@ -165,7 +178,7 @@ class KDSettings(Settings):
                         f"remove it or set kd.variant = 'softened'"
                     )
         if self.teacher != MAIN:
-            Architecture.parse(self.teacher)
+            _check_label(self.teacher, "kd.teacher")
         return self
 
 
@@ -200,7 +213,7 @@ class EvaluationSettings(Settings):
             )
         for name in self.students:
             if name != MAIN:
-                Architecture.parse(name)
+                _check_label(name, "evaluation.students")
         return self
 
 
@@ -265,7 +278,8 @@ class Distillation(Settings):
                         f"{', '.join(map(str, LOOPS))}); set {name}"
                     )
         network = value.get("network")
-        if isinstance(network, Mapping) and network.get("name") == "mlp":
+        main = network.get("name") if isinstance(network, Mapping) else network
+        if main in ("mlp", Architecture(name="mlp")):
             filled["lr_img"] = 0.01
         return {**filled, **value}
 
@@ -339,8 +353,6 @@ def make_config(data: Mapping[str, Any], where: str = "") -> TrialConfig:
     except ValidationError as error:
         prefix = f"{where}: " if where else ""
         raise ConfigError(prefix + _describe(error)) from None
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}" if where else str(error)) from None
 
 
 def setting_names(model: type[BaseModel] = TrialConfig, prefix: str = "") -> Iterator[str]:
@@ -378,12 +390,14 @@ def get_dotted(config: TrialConfig, name: str) -> Any:
 
 
 def _near(name: str, known: list[str]) -> str:
-    """Suggest the nearest setting: by last word, else among those of its own section."""
+    """Suggest the nearest setting: by last word, else among its own section's (``pool.*``)."""
     section, _, leaf = name.rpartition(".")
     same_leaf = [other for other in known if other.rsplit(".", 1)[-1] == leaf]
     if same_leaf:
         return f"did you mean '{same_leaf[0]}'?"
-    siblings = [other for other in known if other.rpartition(".")[0] == section]
+    prefix = f"{section}." if section else ""
+    rests = [other.removeprefix(prefix) for other in known if other.startswith(prefix)]
+    siblings = {prefix + (f"{rest.split('.')[0]}.*" if "." in rest else rest) for rest in rests}
     return suggest(name, siblings or known)
 
 
@@ -399,7 +413,7 @@ def _describe(error: ValidationError) -> str:
     where = ".".join(
         str(part)
         for part in first["loc"]
-        if not str(part).startswith(("function-", "tuple[", "str"))
+        if part != "str" and not str(part).startswith(("function-", "tuple["))
     )
     if first["type"] == "value_error":
         message = str(first["ctx"]["error"])
@@ -417,4 +431,5 @@ def _describe(error: ValidationError) -> str:
     expected = {"tuple_type": "a list", "model_type": "a table of settings"}.get(
         first["type"], expected
     )
-    return f"{where}: got {first['input']!r}, expected {expected}"
+    prefix = f"{where}: " if where else ""
+    return f"{prefix}got {first['input']!r}, expected {expected}"

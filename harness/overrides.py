@@ -47,7 +47,10 @@ def read_settings(path: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for key, value in data.items():
         if "." in key:
-            set_dotted(settings, key, value)
+            try:
+                set_dotted(settings, key, value)
+            except ConfigError as error:
+                raise ConfigError(f"--config: {path}: {error}") from None
         elif isinstance(value, dict):
             settings[key] = {**settings.get(key, {}), **value}
         else:

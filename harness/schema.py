@@ -63,7 +63,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("kd_variant", "string", "off, softened, control or legacy"),
     Column("kd_temperature", "float64", "> 0; null where KD is off"),
     Column("kd_alpha", "float64", "weight of the teacher's term, 0..1; null where KD is off"),
-    Column("teacher_accuracy", "float64", "fraction, on the row's split; null without a teacher"),
+    Column("teacher_accuracy", "float64", "fraction, on this split; null without a finite teacher"),
     Column("seed", "int64", "of the trial"),
     Column("replicate", "int64", "equal replicates of different configurations are paired"),
     Column("student", "string", "label of the student; null where the distillation diverged"),

@@ -19,12 +19,15 @@ def derive(seed: int, role: str, *index: int | str) -> int:
     Args:
         seed: The trial's seed, >= 0.
         role: What the draw is for, for example ``"real-batch"``.
-        index: Position within the role: iteration, class, student and so on.
+        index: Position within the role: iteration, class, student and so on; counts by its text,
+            so that 1 and ``"1"`` are the same position. Neither it nor ``role`` holds a slash.
 
     Returns:
         An integer in [0, 2**63), equal for equal addresses on every platform.
     """
-    text = "/".join([str(seed), role, *map(str, index)])
+    parts = [role, *map(str, index)]
+    assert not any("/" in part for part in parts), f"two addresses could meet: {parts}"
+    text = "/".join([str(seed), *parts])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -64,6 +64,13 @@ def load_synthetic(path: Path) -> SyntheticSet:
             f"{path}: got images {tuple(images.shape)} and labels {tuple(labels.shape)}, expected "
             "[S, C, H, W] and [S]; distil it again"
         )
+    if images.dtype != torch.float32 or labels.dtype != torch.int64:
+        raise DataError(
+            f"{path}: got images of {images.dtype} and labels of {labels.dtype}, expected "
+            "torch.float32 and torch.int64; distil it again"
+        )
+    if not isinstance(provenance, dict):
+        raise DataError(f"{path}: got provenance {provenance!r}, expected a table; distil it again")
     if not bool(torch.isfinite(images).all()):
         raise DataError(f"{path}: the images hold NaN or infinity; distil it again")
     return SyntheticSet(images, labels, provenance)

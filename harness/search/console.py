@@ -57,7 +57,7 @@ class SearchConsole:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self._console.print(escape(text))
+        self._console.print(escape(text), emoji=False)
 
     def advanced(self, trial: PlannedTrial, fraction: float) -> None:
         """Show on the live line how far a running trial is, 0..1."""
@@ -83,7 +83,7 @@ class SearchConsole:
         if status == "error":
             where = self._folder.path / TRIALS_FOLDER / trial.trial_id / ERROR_FILE
             parts.append(f"see {escape(str(where))}")
-        self._console.print("  ".join(part for part in parts if part))
+        self._console.print("  ".join(part for part in parts if part), emoji=False)
         self._progress.advance(self._task)
 
 

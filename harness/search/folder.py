@@ -16,6 +16,10 @@ from harness.search.plan import PlannedTrial, extend_plan, make_plan, read_plan
 from harness.search.space import Space
 
 
+_PARTS = ("metrics", "timings", "diagnostics")
+"""Tables without which a ``trial.json`` is not one."""
+
+
 @dataclass(frozen=True)
 class SearchFolder:
     """A search on disk.
@@ -32,11 +36,13 @@ class SearchFolder:
 
     def prepare(self) -> None:
         """Write what is not there yet: the folder, ``search.toml``, planned trials."""
-        (self.path / TRIALS_FOLDER).mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        # First of all, since a folder that holds anything else and not this file is refused.
         if not (self.path / SEARCH_FILE).exists():
             origin = {key: item for key, item in provenance.describe().items() if item is not None}
             text = tomli_w.dumps({**self.space.resolved(), "provenance": origin})
             write_text(self.path / SEARCH_FILE, text)
+        (self.path / TRIALS_FOLDER).mkdir(exist_ok=True)
         extend_plan(self.path / PLAN_FILE, list(self.plan))
 
     def trial_folder(self, trial: PlannedTrial) -> Path:
@@ -49,14 +55,16 @@ class SearchFolder:
         if not path.exists():
             return None
         try:
-            return read_json(path)
+            record = read_json(path)
         except ResultError:
             return None
+        whole = all(isinstance(record.get(part), dict) for part in _PARTS)
+        return record if whole and record.get("status") in STATUSES else None
 
     def status(self, trial: PlannedTrial) -> str:
         """A trial's status; ``not_run`` where it has not ended."""
         record = self.record(trial)
-        return str(record["status"]) if record and record.get("status") in STATUSES else "not_run"
+        return "not_run" if record is None else str(record["status"])
 
     def missing(self) -> list[PlannedTrial]:
         """The planned trials without a result, in order."""

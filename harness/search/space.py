@@ -214,9 +214,9 @@ def read_space(data: Mapping[str, Any], label: str, overrides: Mapping[str, Any]
     for key in data:
         if key not in _TABLES:
             raise ConfigError(f"{label}: unknown table '{key}'; {suggest(key, _TABLES)}")
-    base = dict(_flatten(_table(data, "base", label)))
+    base = _settings(data, "base", label)
     search = dict(_table(data, "search", label))
-    entries = dict(_flatten(_table(data, "space", label), leaves=KINDS))
+    entries = _settings(data, "space", label)
     for name, value in overrides.items():
         if name.startswith("search."):
             search[name.removeprefix("search.")] = value
@@ -257,6 +257,16 @@ def _table(data: Mapping[str, Any], key: str, label: str) -> Mapping[str, Any]:
     return table
 
 
+def _settings(data: Mapping[str, Any], key: str, label: str) -> dict[str, Any]:
+    """Dotted setting -> value or entry, of ``[base]`` or ``[space]``."""
+    found: dict[str, Any] = {}
+    for name, value in _flatten(_table(data, key, label)):
+        if name in found:
+            raise ConfigError(f"{label}: '{name}' is in [{key}] twice; keep one")
+        found[name] = value
+    return found
+
+
 def _text(data: Mapping[str, Any], key: str, label: str) -> str:
     text = data.get(key, "")
     if not isinstance(text, str):
@@ -273,16 +283,19 @@ def _entry(name: str, entry: Any, label: str) -> Mapping[str, Any]:
     return entry
 
 
-def _flatten(
-    table: Mapping[str, Any], prefix: str = "", leaves: tuple[str, ...] = ()
-) -> Iterator[tuple[str, Any]]:
-    """Yield dotted names and values; quoted and bare names, and nested tables, are the same."""
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted names and values; quoted and bare names, and nested tables, are the same.
+
+    A table under a setting's own name is its value; so is one that holds a kind of values.
+    """
+    known = set(setting_names())
     for key, value in table.items():
-        is_leaf = any(leaf in value for leaf in leaves) if isinstance(value, dict) else True
-        if is_leaf:
-            yield prefix + key, value
-        elif value:
-            yield from _flatten(value, f"{prefix}{key}.", leaves)
+        name = prefix + key
+        is_section = isinstance(value, dict) and name not in known and not {*KINDS} & {*value}
+        if not is_section:
+            yield name, value
+        else:
+            yield from _flatten(value, f"{name}.")
 
 
 def _check_names(names: list[str], label: str) -> None:
@@ -324,16 +337,31 @@ def _check_space(space: Space, label: str) -> None:
                 f"{label}: space.{parameter.name}: got '{parameter.kind}', but search.algorithm is "
                 f"'{space.search.algorithm}'; {fix}, or change the algorithm"
             )
-        for name, _ in parameter.when:
+        for name, expected in parameter.when:
             if name not in names:
                 raise ConfigError(
                     f"{label}: space.{parameter.name}.when: unknown setting '{name}'; "
                     f"{suggest(name, names)}"
                 )
+            _check_reachable(parameter, expected, varied.get(name), label)
         _check_circle(parameter, varied, label)
     if "seed" in varied and space.search.replicates > 1:
         raise ConfigError(f"{label}: 'seed' is varied and search.replicates > 1; keep one of them")
     _check_extremes(space)
+
+
+def _check_reachable(
+    parameter: Parameter, expected: Any, other: Parameter | None, label: str
+) -> None:
+    """Refuse a value that another parameter never takes: a typing error would drop this one."""
+    if other is None or other.when or other.kind not in ("grid", "choice"):
+        return
+    for value in expected if isinstance(expected, list) else [expected]:
+        if value not in other.values:
+            raise ConfigError(
+                f"{label}: space.{parameter.name}.when: '{other.name}' is never {value!r}, "
+                f"expected one of {list(other.values)}"
+            )
 
 
 def _check_circle(parameter: Parameter, varied: Mapping[str, Parameter], label: str) -> None:
