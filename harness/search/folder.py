@@ -15,7 +15,6 @@ from harness.schema import FINISHED, PLAN_FILE, SEARCH_FILE, STATUSES, TRIAL_FIL
 from harness.search.plan import PlannedTrial, extend_plan, make_plan, read_plan
 from harness.search.space import Space
 
-
 _PARTS = ("metrics", "timings", "diagnostics")
 """Tables without which a ``trial.json`` is not one."""
 
@@ -96,9 +95,8 @@ def open_search(path: Path, space: Space, *, must_exist: bool = False) -> Search
         raise ConfigError(
             f"{path} holds another search: {difference}; choose another --out, or undo the change"
         )
-    plan = {trial.trial_id: trial for trial in read_plan(path / PLAN_FILE)}
-    plan.update({trial.trial_id: trial for trial in make_plan(space)})
-    return SearchFolder(path, space, tuple(plan.values()))
+    plan = make_plan(space, read_plan(path / PLAN_FILE))
+    return SearchFolder(path, space, tuple(plan))
 
 
 def _resolved_space(path: Path) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ written: a torn last line is dropped with a warning and written again by the nex
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,22 @@ class PlannedTrial:
         return json.dumps(data, sort_keys=True) + "\n"
 
 
-def make_plan(space: Space) -> list[PlannedTrial]:
-    """All trials of a space: every configuration's first replicate, then the second, and so on."""
+def make_plan(space: Space, planned: Sequence[PlannedTrial] = ()) -> list[PlannedTrial]:
+    """All trials of a space: every configuration's first replicate, then the second, and so on.
+
+    Args:
+        space: What to try.
+        planned: Trials that are planned already: they stay as they are, and what they lack comes
+            after them. They are known by point and replicate, not by id, so that a plan outlives
+            a release that adds a setting.
+    """
+    plan = list(planned)
+    known = {_address(trial.point, trial.replicate) for trial in plan}
     points = list(space.points())
-    plan: list[PlannedTrial] = []
     for replicate in range(space.search.replicates):
         for point in points:
+            if _address(point, replicate) in known:
+                continue
             config = space.config(point, replicate=replicate)
             trial_id = f"{len(plan):05d}-{config.digest()[:8]}"
             plan.append(PlannedTrial(trial_id, replicate, point, config))
@@ -82,6 +93,10 @@ def extend_plan(path: Path, trials: list[PlannedTrial]) -> None:
             file.write(trial.line().encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def _address(point: Point, replicate: int) -> str:
+    return json.dumps([point, replicate], sort_keys=True)
 
 
 def _whole_length(path: Path) -> int:

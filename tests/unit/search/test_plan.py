@@ -5,6 +5,7 @@ import json
 import os
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,14 @@ def test_a_line_is_plain_json() -> None:
     assert set(data) == {"trial_id", "replicate", "point", "config"}
     assert data["point"] == {"kd.variant": "softened", "kd.temperature": 1.5}
     assert data["config"]["kd"]["temperature"] == 1.5
+
+
+def test_what_is_planned_stays_and_what_it_lacks_comes_after() -> None:
+    space = read_space(
+        {"space": {"ipc": {"grid": [1, 10]}}, "search": {"replicates": 2}}, "s.toml", {}
+    )
+    whole = make_plan(space)
+    renamed = [replace(trial, trial_id=f"{trial.trial_id[:5]}-older") for trial in whole[:3]]
+    plan = make_plan(space, renamed)
+    assert plan[:3] == renamed
+    assert plan[3:] == whole[3:]
