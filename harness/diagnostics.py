@@ -4,6 +4,7 @@ Each diagnostic is plain data for ``trial.json``: whether it fired, the value, t
 what it means. A value of None says that it does not apply.
 """
 
+import math
 from collections.abc import Sequence
 from statistics import median
 from typing import TypedDict
@@ -28,8 +29,8 @@ def matching_loss_flat(losses: Sequence[float], draws: Sequence[str]) -> Diagnos
     """Whether the matching loss has hardly fallen.
 
     The loss is a sum over rows, so its scale differs between architectures: only iterations that
-    drew the most frequent one are compared. The value is the relative drop of the median from the
-    first to the last tenth of them.
+    drew the most frequent one are compared, of them those with a finite loss. The value is the
+    relative drop of the median from the first to the last tenth of them.
 
     Args:
         losses: Loss of each iteration.
@@ -38,7 +39,11 @@ def matching_loss_flat(losses: Sequence[float], draws: Sequence[str]) -> Diagnos
     value = None
     if draws:
         main = max(sorted(set(draws)), key=list(draws).count)
-        own = [loss for loss, label in zip(losses, draws, strict=True) if label == main]
+        own = [
+            loss
+            for loss, label in zip(losses, draws, strict=True)
+            if label == main and math.isfinite(loss)
+        ]
         if len(own) >= _MIN_ITERATIONS:
             tenth = len(own) // 10
             first, last = median(own[:tenth]), median(own[-tenth:])
@@ -54,10 +59,10 @@ def classes_collapsed(images: Tensor, ipc: int) -> Diagnostic:
 
     Args:
         images: [S, C, H, W], grouped by class.
-        ipc: Images per class; with 1 the diagnostic does not apply.
+        ipc: Images per class; with 1 the diagnostic does not apply, nor with a single class.
     """
     value = None
-    if ipc > 1:
+    if ipc > 1 and len(images) > ipc and bool(images.isfinite().all()):
         flat = images.detach().flatten(1).double()
         distances = cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
         classes = len(images) // ipc
@@ -65,7 +70,7 @@ def classes_collapsed(images: Tensor, ipc: int) -> Diagnostic:
         sums = blocks.sum(dim=(1, 3))
         within = sums.diagonal() / (ipc * (ipc - 1))
         between = (sums.sum() - sums.diagonal().sum()) / (classes * (classes - 1) * ipc**2)
-        value = float(within.min() / between)
+        value = float(within.min() / between) if between > 0 else 0.0
     return _below(value, MIN_CLASS_SPREAD, "spread within a class over spread between classes")
 
 

@@ -69,7 +69,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("student", "string", "label of the student; null where the distillation diverged"),
     Column("student_in_pool", "bool", "whether the distillation could draw this architecture"),
     Column("student_seed", "int64", "0 .. student_seeds - 1"),
-    Column("epochs", "int64", "passes over the distilled set"),
+    Column("epochs", "int64", "of the recipe; one pass more is run, as published"),
     Column("augmentation", "string", "of the student's training images"),
     Column("split", "string", "validation or test"),
     Column("accuracy", "float64", "fraction, 0..1; null where the student diverged"),

@@ -162,7 +162,7 @@ def trial_steps(
     """A trial as a generator: yields progress, is sent a decision, returns the record."""
     numerics.configure(threads=config.threads)
     numerics.reset_peak_memory(context.device)
-    context.folder.mkdir(parents=True, exist_ok=True)
+    _clear(context.folder)
     state = _Run(config, context)
     try:
         yield from state.distil()
@@ -170,7 +170,9 @@ def trial_steps(
             state.evaluate()
     except DivergedError:
         state.status = "diverged"
-    except (torch.OutOfMemoryError, MemoryError):
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
         state.status = "oom"
     return state.finish()
 
@@ -186,6 +188,20 @@ def record_error(config: TrialConfig, context: Context, error: BaseException) ->
     return path
 
 
+def _clear(folder: Path) -> None:
+    """Make the folder, without what an earlier try of the same trial left in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (TRIAL_FILE, EVALUATIONS_FILE, DISTILLED_FILE, IMAGES_FILE, ERROR_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; on the CPU torch has no exception of its own for that."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error)
+
+
 class _Run:
     """The moving parts of one trial."""
 
@@ -199,7 +215,7 @@ class _Run:
         self.synthetic: SyntheticSet | None = None
         self.draws: list[str] = []
         self.gain: float | None = None
-        self.timings = {"distill_s": 0.0, "eval_s": 0.0, "quick_s": 0.0}
+        self.timings = dict.fromkeys(("distill_s", "quick_s", "eval_s", "control_s"), 0.0)
 
     def distil(self) -> Generator[Progress, Decision, None]:
         """Learn the set; yields at each report, ends early where it is told to."""
@@ -211,7 +227,10 @@ class _Run:
             if (yield self._progress(distiller)) is Decision.STOP:
                 self.status = "interrupted"
                 return
-        self.synthetic = distiller.synthetic()
+        synthetic = distiller.synthetic()
+        if not bool(synthetic.images.isfinite().all()):
+            raise DivergedError("images not finite after the last iteration")
+        self.synthetic = synthetic
 
     def evaluate(self) -> None:
         """Train the students; test images are read here and nowhere before."""
@@ -219,12 +238,14 @@ class _Run:
         assert synthetic is not None
         splits = self._splits()
 
-        def score_all() -> None:
-            self.scores = list(evaluate(synthetic, self.config, data, splits))
-            if self.config.kd.variant in ("softened", "legacy"):
-                self.gain = kd_gain(synthetic, self.config, data, self.scores, splits[0])
-
-        self._timed("eval_s", score_all)
+        self.scores = self._timed(
+            "eval_s", lambda: list(evaluate(synthetic, self.config, data, splits))
+        )
+        if self.config.kd.variant in ("softened", "legacy"):
+            self.gain = self._timed(
+                "control_s",
+                lambda: kd_gain(synthetic, self.config, data, self.scores, splits[0]),
+            )
 
     def finish(self) -> dict[str, Any]:
         """Write the trial's files, ``trial.json`` last, and return its record."""

@@ -88,6 +88,7 @@ class DC:
         """Continue from a state."""
         with torch.no_grad():
             self._images.copy_(state["images"])
+        self._optimizer.state.clear()
         if state["momentum"] is not None:
             momentum = state["momentum"].to(self._device, copy=True)
             self._optimizer.state[self._images]["momentum_buffer"] = momentum

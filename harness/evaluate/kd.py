@@ -64,7 +64,8 @@ def student_loss(
     if settings.alpha is None or settings.temperature is None:
         return loss
     weighted = (1.0 - settings.alpha) * loss
-    if teacher is None:
+    if not needs_teacher(settings):
         return weighted
+    assert teacher is not None
     term = softened_kl if settings.variant == "softened" else legacy_kl
     return weighted + settings.alpha * term(logits, teacher, settings.temperature)

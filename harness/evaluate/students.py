@@ -27,6 +27,7 @@ class StudentScore(NamedTuple):
     split: str
     score: Score
     teacher_accuracy: float | None
+    """On the same split; None without a teacher, or where it diverged."""
 
 
 def evaluate(
@@ -174,5 +175,6 @@ class _Teachers:
             network, self._synthetic, recipe, seed=config.seed, address=address, kd=_PLAIN
         )
         network.eval().requires_grad_(False)
-        accuracies = {name: score(network, split).accuracy for name, split in self._splits.items()}
+        scores = {name: score(network, split) for name, split in self._splits.items()}
+        accuracies = {name: found.accuracy for name, found in scores.items() if is_finite(found)}
         return network, accuracies
