@@ -26,9 +26,10 @@ from harness.datasets import ImageData, load_dataset
 from harness.distill import Distiller, build_distiller
 from harness.errors import DataError, DivergedError
 from harness.evaluate import StudentScore, evaluate, kd_gain, quick_score
+from harness.images import write_grid
 from harness.networks import build_network
 from harness.pool import ModelPool
-from harness.records import whole_file, write_json, write_rows, write_text
+from harness.records import write_json, write_rows, write_text
 from harness.results import common_columns, diverged_rows, metrics, student_rows
 from harness.schema import (
     DISTILLED_FILE,
@@ -253,7 +254,8 @@ class _Run:
         record = self.record()
         if self.synthetic is not None:
             self.synthetic.save(folder / DISTILLED_FILE)
-            _save_images(self.synthetic, self.context.data, self.config.ipc, folder / IMAGES_FILE)
+            shown = self.context.data.denormalise(self.synthetic.images)
+            write_grid(shown, folder / IMAGES_FILE, columns=self.config.ipc)
         if self.status in ("ok", "diverged"):
             common = common_columns(self.config, record)
             rows = (
@@ -356,12 +358,3 @@ class _Run:
                 self.synthetic.images, self.config.ipc
             )
         return found
-
-
-def _save_images(synthetic: SyntheticSet, data: ImageData, ipc: int, path: Path) -> None:
-    """Write the set as a PNG: one row a class, de-normalised."""
-    from torchvision.utils import save_image
-
-    images = data.denormalise(synthetic.images).cpu()
-    with whole_file(path) as aside:
-        save_image(images, aside, nrow=ipc, format="png")

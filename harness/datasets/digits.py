@@ -1,5 +1,9 @@
 """The handwritten digits that come with scikit-learn: a dataset that is always there."""
 
+import importlib.util
+from pathlib import Path
+
+import numpy as np
 import torch
 
 from harness.datasets.image_data import Constants, RawData, RawSplit, measure
@@ -48,12 +52,27 @@ def digits_constants() -> Constants:
 
 
 def _read_images() -> RawSplit:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    small = torch.from_numpy(bunch.images).unsqueeze(1) / 16
+    table = torch.from_numpy(_read_table())
+    small = table[:, :-1].reshape(-1, 1, 8, 8) / 16
     # In float64, so that what the float32 result loses hides differences between machines.
     images = torch.nn.functional.interpolate(
         small, size=(SIZE, SIZE), mode="bilinear", align_corners=False
     )
-    return RawSplit(images.float(), torch.from_numpy(bunch.target).long())
+    return RawSplit(images.float(), table[:, -1].long())
+
+
+def _read_table() -> np.ndarray:
+    """The digits as float64 [1797, 65]: 64 pixels, 0..16, and the label.
+
+    Importing scikit-learn takes a second, in every worker; so its file is read without it where it
+    lies at the usual place.
+    """
+    package = importlib.util.find_spec("sklearn")
+    if package is not None and package.origin is not None:
+        file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return np.column_stack([bunch.data, bunch.target])

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate, pad
 
@@ -76,6 +75,8 @@ def _scale(image: Tensor, means: Tensor, rng: Generator) -> Tensor:
 
 def _rotate(image: Tensor, means: Tensor, rng: Generator) -> Tensor:
     """Turn by whole degrees in [-45, 45), cubic spline; the border is the mean of the means."""
+    from scipy import ndimage  # a fifth of a second, which few students need
+
     angle = int(torch.randint(-_ROTATE_DEGREES, _ROTATE_DEGREES, (), generator=rng))
     turned = ndimage.rotate(
         image.cpu().numpy(), angle, axes=(-2, -1), cval=float(means.mean()), order=3

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from harness.networks.layers import make_norm
+from harness.networks.layers import AveragePool, make_norm
 from harness.networks.network import Network, Shape
 
 SizeFreeNorm = Literal["instancenorm", "batchnorm"]
@@ -43,7 +43,7 @@ class BasicBlock(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
         self.norm1 = make_norm(norm, channels)
         self.act1 = nn.ReLU()
-        self.pool = nn.AvgPool2d(2) if pooled else nn.Identity()
+        self.pool = AveragePool() if pooled else nn.Identity()
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm2 = make_norm(norm, channels)
         self.shortcut = nn.Sequential()  # empty, it passes its input on
@@ -52,7 +52,7 @@ class BasicBlock(nn.Module):
                 "conv", nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
             )
             if pooled:
-                self.shortcut.add_module("pool", nn.AvgPool2d(2))
+                self.shortcut.add_module("pool", AveragePool())
             self.shortcut.add_module("norm", make_norm(norm, channels))
         self.act2 = nn.ReLU()
 

@@ -748,3 +748,13 @@ def test_heavy_libraries_wait_for_their_reader() -> None:
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_digits_are_read_alike_with_and_without_scikit_learn_s_loader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from harness.datasets import digits
+
+    direct = digits._read_table()
+    monkeypatch.setattr(digits.importlib.util, "find_spec", lambda name: None)
+    assert np.array_equal(direct, digits._read_table())

@@ -13,6 +13,7 @@ from harness.errors import ConfigError, DataError
 from harness.networks import BUILDERS, Network, build_network, count_parameters
 from harness.networks.convnet import pooled_layers
 from harness.networks.initialise import fill
+from harness.networks.layers import AveragePool
 
 CIFAR10 = ((3, 32, 32), 10)
 CIFAR100 = ((3, 32, 32), 100)
@@ -397,3 +398,12 @@ def test_other_sizes_say_what_to_change(label: str) -> None:
 def test_odd_shapes_are_refused(in_shape: tuple[int, int, int]) -> None:
     with pytest.raises(DataError, match="expected 28x28 or 32x32 pixels"):
         build("convnet", in_shape)
+
+
+@pytest.mark.parametrize("side", [2, 7, 8])
+def test_average_pooling_is_torch_s(side: int) -> None:
+    images = torch.randn(2, 3, side, side, dtype=torch.float64, requires_grad=True)
+    pooled, expected = AveragePool()(images), nn.functional.avg_pool2d(images, 2)
+    torch.testing.assert_close(pooled, expected, rtol=1e-14, atol=1e-14)
+    gradients = [torch.autograd.grad((y**2).sum(), images)[0] for y in (pooled, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-14, atol=1e-14)
