@@ -60,7 +60,8 @@ def temporary_folders() -> set[Path]:
 def test_ray_and_inline_give_the_same_rows(call: Call, tiny: Path, tmp_path: Path) -> None:
     said = shell("search", tiny, "--out", tmp_path / "ray")
     assert said.status == 0, said.out + said.err
-    assert said.err == ""
+    # Ray 2.52 says once, from C++, where it found its token; later releases are silent.
+    assert [line for line in said.err.splitlines() if "token_loader" not in line] == []
     lines = said.out.splitlines()
     assert len([line for line in lines if " ok " in line]) == 6
     assert len(lines) == 6 + 5, said.out  # title, state, counts, best, next command
