@@ -42,6 +42,8 @@ LOOPS: dict[int, tuple[int, int]] = {
 }
 """ipc -> (outer_loop, inner_loop) of gradient matching (VICO-UoE/DatasetCondensation, utils.py)."""
 
+Precision = Literal["fp32", "bf16-real"]
+
 POOL_PRESETS = ("similar", "similar-depth1", "diverse")
 MAIN = "main"
 """In ``evaluation.students`` and ``kd.teacher``: the main model, whatever ``network`` says."""
@@ -255,8 +257,8 @@ class Distillation(Settings):
     """The main model."""
     pool: PoolSettings = PoolSettings()
     """The model pool."""
-    precision: Literal["fp32"] = "fp32"
-    """Arithmetic of the distillation."""
+    precision: Precision = "fp32"
+    """``bf16-real`` computes the gradients on real images in bfloat16, all else in float32."""
     threads: int = Field(default=1, ge=1)
     """CPU threads of the trial; other numbers of threads give other last bits."""
 

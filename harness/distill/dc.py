@@ -123,7 +123,9 @@ class DC:
             batches = self._real_batches("batch-norm", outer, _BATCH_NORM_IMAGES)
             freeze_batch_norms(network, torch.cat(batches))
         real = self._real_batches("real-batch", outer, self._config.batch_real)
-        loss, self._images.grad = match_gradients(network, self._images, self._labels, real)
+        loss, self._images.grad = match_gradients(
+            network, self._images, self._labels, real, precision=self._config.precision
+        )
         self._optimizer.step()
         return loss
 

@@ -1,6 +1,7 @@
 """Layers by name: normalisation, activation and pooling, and the padding of 28x28 images."""
 
 from torch import Tensor, nn
+from torch.nn.functional import group_norm
 
 from harness.architecture import Activation, Norm, Pooling
 from harness.errors import ConfigError
@@ -36,6 +37,18 @@ class AveragePool(nn.AvgPool2d):
         height, width = (side // 2 * 2 for side in images.shape[2:])
         rows = images[:, :, 0:height:2] + images[:, :, 1:height:2]
         return (rows[..., 0:width:2] + rows[..., 1:width:2]) * 0.25
+
+
+class LayerNorm(nn.LayerNorm):
+    """Normalisation over all of (C, H, W), with a scale and shift for each value.
+
+    It is computed as group norm with one group: the second derivative of torch's own layer norm
+    is wrong when it is batched over classes (``torch.func.vmap`` of ``grad``).
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise maps [N, C, H, W]."""
+        return group_norm(maps, 1, eps=self.eps) * self.weight + self.bias
 
 
 def first_padding(side: int, padding: int) -> int:
@@ -79,7 +92,7 @@ def make_norm(name: Norm, channels: int, side: int | None = None) -> nn.Module:
             return nn.BatchNorm2d(channels)
         case "layernorm":
             assert side is not None, "layernorm learns a scale for every pixel"
-            return nn.LayerNorm([channels, side, side])
+            return LayerNorm([channels, side, side])
         case "none":
             return nn.Identity()
 

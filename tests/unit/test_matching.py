@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from harness.architecture import ACTIVATIONS, NORMS, POOLINGS, Architecture
+from harness.config import DatasetSettings, Precision
+from harness.datasets import load_dataset
 from harness.distill.matching import (
     freeze_batch_norms,
     has_batch_norm,
@@ -98,3 +100,27 @@ def test_frozen_batch_norms_have_seen_the_images_once() -> None:
     before = norm.running_mean.clone()
     network(images)
     assert torch.equal(before, norm.running_mean)
+
+
+@pytest.mark.parametrize("ipc", [1, 10])
+@pytest.mark.parametrize("precision", ["fp32", "bf16-real"])
+def test_precision_is_within_its_bounds_on_real_images(ipc: int, precision: Precision) -> None:
+    """At IPC 10 the classes go in pairs, at IPC 1 all together."""
+    train = load_dataset(DatasetSettings(), protocol="held-out").train
+    images = train.images[: 10 * ipc]
+    labels = torch.arange(10).repeat_interleave(ipc)
+    real = [train.images[train.labels == k][-64:] for k in range(10)]
+    network = build_network(
+        Architecture(width=32), in_shape=(1, 28, 28), classes=10, generator=rng(0)
+    )
+    expected_loss, expected = reference.match(network, images, ipc, real)
+    loss, gradient = match_gradients(network, images, labels, real, precision=precision)
+    error = float((gradient - expected).norm() / expected.norm())
+    cosine = float(torch.cosine_similarity(gradient.flatten(), expected.flatten(), dim=0))
+    assert gradient.dtype == torch.float32
+    assert float(loss) == pytest.approx(float(expected_loss), rel=1e-2)
+    assert cosine >= (0.9999 if precision == "fp32" else 0.999)
+    if precision == "fp32":
+        assert error <= 1e-3
+    else:
+        assert error > 1e-4  # bfloat16 it is

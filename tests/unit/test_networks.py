@@ -13,7 +13,7 @@ from harness.errors import ConfigError, DataError
 from harness.networks import BUILDERS, Network, build_network, count_parameters
 from harness.networks.convnet import pooled_layers
 from harness.networks.initialise import fill
-from harness.networks.layers import AveragePool
+from harness.networks.layers import AveragePool, make_norm
 
 CIFAR10 = ((3, 32, 32), 10)
 CIFAR100 = ((3, 32, 32), 100)
@@ -99,10 +99,13 @@ def same(left: nn.Module, right: nn.Module) -> bool:
 @pytest.fixture
 def nan_memory() -> Iterator[None]:
     """Make torch fill fresh memory with NaN, or with the largest integer."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
+    settings = torch.utils.deterministic
+    before = torch.get_deterministic_debug_mode(), settings.fill_uninitialized_memory
+    torch.set_deterministic_debug_mode("error")
+    settings.fill_uninitialized_memory = True
     yield
-    torch.use_deterministic_algorithms(before)
+    torch.set_deterministic_debug_mode(before[0])
+    settings.fill_uninitialized_memory = before[1]
 
 
 @pytest.fixture
@@ -407,3 +410,14 @@ def test_average_pooling_is_torch_s(side: int) -> None:
     torch.testing.assert_close(pooled, expected, rtol=1e-14, atol=1e-14)
     gradients = [torch.autograd.grad((y**2).sum(), images)[0] for y in (pooled, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-14, atol=1e-14)
+
+
+def test_layer_norm_is_torch_s() -> None:
+    norm = make_norm("layernorm", 3, 4).double()
+    assert isinstance(norm, nn.LayerNorm)
+    with torch.no_grad():
+        norm.weight.normal_(generator=torch.Generator().manual_seed(0))
+        norm.bias.normal_(generator=torch.Generator().manual_seed(1))
+    maps = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    expected = nn.functional.layer_norm(maps, [3, 4, 4], norm.weight, norm.bias)
+    torch.testing.assert_close(norm(maps), expected, rtol=1e-12, atol=1e-12)

@@ -384,8 +384,8 @@ def test_images_that_are_not_finite_at_the_end_diverge(
 ) -> None:
     match = dc.match_gradients
 
-    def broken(*args: Any) -> Match:
-        loss, gradient = match(*args)
+    def broken(*args: Any, **more: Any) -> Match:
+        loss, gradient = match(*args, **more)
         return Match(loss, gradient * math.nan)
 
     monkeypatch.setattr(dc, "match_gradients", broken)

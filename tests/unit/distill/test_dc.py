@@ -68,11 +68,11 @@ class Spy:
             return network
 
         def match_gradients(
-            network: nn.Module, images: Tensor, labels: Tensor, real: list[Tensor]
+            network: nn.Module, images: Tensor, labels: Tensor, real: list[Tensor], **more: Any
         ) -> Any:
             self.batches.append(real)
             self.events.append(("match", []))
-            result = match(network, images, labels, real)
+            result = match(network, images, labels, real, **more)
             self.losses.append(result.loss)
             return result
 
