@@ -136,9 +136,14 @@ def preflight(configs: Iterable[TrialConfig]) -> None:
         ConfigError: More threads than this process may use.
         DataError: A dataset is missing or corrupt, or a config does not fit it.
     """
+    by_data: dict[tuple[DatasetSettings, str], list[TrialConfig]] = {}
     for config in configs:
         numerics.configure(threads=config.threads)
-        check_fits(config, shared_data(config.dataset, config.protocol, torch.device("cpu")))
+        by_data.setdefault((config.dataset, config.protocol), []).append(config)
+    for (dataset, protocol), own in by_data.items():
+        data = shared_data(dataset, protocol, torch.device("cpu"))
+        for config in own:
+            check_fits(config, data)
 
 
 def run_trial(config: TrialConfig, context: Context) -> dict[str, Any]:
@@ -238,7 +243,6 @@ class _Run:
         synthetic, data = self.synthetic, self.context.data
         assert synthetic is not None
         splits = self._splits()
-
         self.scores = self._timed(
             "eval_s", lambda: list(evaluate(synthetic, self.config, data, splits))
         )

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from harness.schema import ERROR_FILE, TRIALS_FOLDER, UNSEEN_MEAN
+from harness.schema import ERROR_FILE, TEST_UNSEEN_MEAN, TRIALS_FOLDER, UNSEEN_MEAN
 from harness.search.folder import SearchFolder
 from harness.search.plan import PlannedTrial
 
@@ -114,7 +114,7 @@ def _result(record: dict[str, Any] | None) -> list[str]:
         return []
     score = record["metrics"].get(UNSEEN_MEAN)
     if score is None:
-        score = record["metrics"].get("test/unseen_mean")
+        score = record["metrics"].get(TEST_UNSEEN_MEAN)
     timings = record["timings"]
     fired = [name for name, found in record["diagnostics"].items() if found["fired"]]
     parts = [f"unseen {score:.3f}"] if score is not None else []

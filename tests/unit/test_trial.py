@@ -618,3 +618,19 @@ def test_what_an_earlier_try_left_is_cleared(tiny: ImageData, tmp_path: Path) ->
     run(tmp_path, tiny)
     assert not (tmp_path / "error.txt").exists()
     assert (tmp_path / "evaluations.parquet").read_bytes()[:4] == b"PAR1"
+
+
+def test_preflight_loads_each_dataset_once_however_a_plan_mixes_them(
+    tiny: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def load(settings: DatasetSettings, *, protocol: str) -> ImageData:
+        loaded.append(protocol)
+        return tiny
+
+    monkeypatch.setattr(trial, "load_dataset", load)
+    shared_data.cache_clear()
+    preflight(configure(protocol=protocol) for protocol in ("held-out", "paper") * 3)
+    shared_data.cache_clear()
+    assert loaded == ["held-out", "paper"]
