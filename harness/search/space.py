@@ -117,7 +117,7 @@ class Space:
         """Values that conditions are judged by: the point, else the base, else the default."""
         return _Fallback(self.base, point)
 
-    def _ready(self, point: Point, waiting: list[Parameter]) -> Parameter:
+    def _ready(self, waiting: list[Parameter]) -> Parameter:
         """The first parameter whose conditions name none that is still waiting."""
         names = {parameter.name for parameter in waiting}
         for parameter in waiting:
@@ -129,7 +129,7 @@ class Space:
         if not waiting:
             yield point
             return
-        parameter = self._ready(point, waiting)
+        parameter = self._ready(waiting)
         rest = [other for other in waiting if other is not parameter]
         if not parameter.is_active(self._values(point)):
             yield from self._grid(point, rest)
@@ -141,7 +141,7 @@ class Space:
         point: Point = {}
         waiting = list(self.parameters)
         while waiting:
-            parameter = self._ready(point, waiting)
+            parameter = self._ready(waiting)
             waiting.remove(parameter)
             # Drawn even where it does not count, so that a condition shifts no other draw.
             value = parameter.sample(rng)
