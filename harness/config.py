@@ -42,7 +42,7 @@ LOOPS: dict[int, tuple[int, int]] = {
 }
 """ipc -> (outer_loop, inner_loop) of gradient matching (VICO-UoE/DatasetCondensation, utils.py)."""
 
-Precision = Literal["fp32", "bf16-real"]
+Precision = Literal["fp32", "tf32", "bf16-real"]
 
 POOL_PRESETS = ("similar", "similar-depth1", "diverse")
 MAIN = "main"
@@ -258,7 +258,9 @@ class Distillation(Settings):
     pool: PoolSettings = PoolSettings()
     """The model pool."""
     precision: Precision = "fp32"
-    """``bf16-real`` computes the gradients on real images in bfloat16, all else in float32."""
+    """``tf32``: GPUs multiply in TF32; ``bf16-real``: gradients on real images in bfloat16."""
+    compile: bool = False
+    """Compile the matching and inner steps: rounds differently, and takes a minute to start."""
     threads: int = Field(default=1, ge=1)
     """CPU threads of the trial; other numbers of threads give other last bits."""
 

@@ -17,7 +17,7 @@ import torch
 
 from harness.errors import ConfigError
 
-ENGINE_REVISION = 1
+ENGINE_REVISION = 2
 """Raised by every change of the code that changes a distilled set's bits."""
 
 # glibc, malloc.h: M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD.
@@ -53,11 +53,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
-def configure(*, threads: int) -> None:
+def configure(*, threads: int, tf32: bool = False) -> None:
     """Set this process's arithmetic for a trial.
 
     Args:
         threads: CPU threads of torch, at most the cores that the process may use.
+        tf32: Whether GPUs multiply float32 numbers in TF32 (10 bits of mantissa).
 
     Raises:
         ConfigError: More threads than cores: they would wait for one another.
@@ -73,8 +74,8 @@ def configure(*, threads: int) -> None:
     torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
 def describe(device: torch.device) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from harness.architecture import Architecture
 from harness.config import DatasetSettings, TrialConfig
 from harness.datasets import ImageData, load_dataset
 from harness.distill import Distiller, build_distiller
+from harness.distill.programs import check_compiler
 from harness.errors import DataError, DivergedError
 from harness.evaluate import StudentScore, evaluate, kd_gain, quick_score
 from harness.images import write_grid
@@ -133,17 +134,23 @@ def preflight(configs: Iterable[TrialConfig]) -> None:
     """Check every config of a plan against its images, loading each dataset once.
 
     Raises:
-        ConfigError: More threads than this process may use.
+        ConfigError: More threads than this process may use, or no compiler where one is needed.
         DataError: A dataset is missing or corrupt, or a config does not fit it.
     """
     by_data: dict[tuple[DatasetSettings, str], list[TrialConfig]] = {}
     for config in configs:
-        numerics.configure(threads=config.threads)
+        _configure(config)
+        if config.compile:
+            check_compiler()
         by_data.setdefault((config.dataset, config.protocol), []).append(config)
     for (dataset, protocol), own in by_data.items():
         data = shared_data(dataset, protocol, torch.device("cpu"))
         for config in own:
             check_fits(config, data)
+
+
+def _configure(config: TrialConfig) -> None:
+    numerics.configure(threads=config.threads, tf32=config.precision == "tf32")
 
 
 def run_trial(config: TrialConfig, context: Context) -> dict[str, Any]:
@@ -166,7 +173,7 @@ def trial_steps(
     config: TrialConfig, context: Context
 ) -> Generator[Progress, Decision, dict[str, Any]]:
     """A trial as a generator: yields progress, is sent a decision, returns the record."""
-    numerics.configure(threads=config.threads)
+    _configure(config)
     numerics.reset_peak_memory(context.device)
     _clear(context.folder)
     state = _Run(config, context)
@@ -344,13 +351,16 @@ class _Run:
         return (TEST,) if self.context.data.validation is None else (VALIDATION, TEST)
 
     def _notes(self) -> list[str]:
+        notes = []
         counts = torch.bincount(self.context.data.train.labels)
         if self.config.batch_real > int(counts.min()):
-            return [
+            notes.append(
                 f"batch_real: {self.config.batch_real} exceeds the smallest class, which is taken "
                 f"whole ({int(counts.min())} images)"
-            ]
-        return []
+            )
+        if self.config.precision == "tf32" and self.context.device.type == "cpu":
+            notes.append("precision: a CPU has no TF32, it computed in float32")
+        return notes
 
     def _diagnostics(self) -> dict[str, diagnostics.Diagnostic]:
         found = {

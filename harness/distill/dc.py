@@ -8,20 +8,17 @@ network on the synthetic set. The reference runs one iteration more than it is a
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 from harness import seeding
 from harness.architecture import Architecture
 from harness.config import Distillation
 from harness.datasets import ImageData
-from harness.distill.matching import freeze_batch_norms, has_batch_norm, match_gradients
+from harness.distill.learner import BATCH_TRAIN, Learned, Learner
 from harness.networks import build_network
 from harness.pool import ModelPool
 from harness.synthetic import SyntheticSet, init_from_noise, init_from_real, labels_by_class
 
-_MOMENTUM_IMG = 0.5
-_BATCH_TRAIN = 256
 _BATCH_NORM_IMAGES = 16
 
 
@@ -43,21 +40,23 @@ class DC:
         self._device = device
         self._pool = ModelPool(config.pool, config.network, config.seed)
         self._members = [
-            torch.nonzero(data.train.labels == k).flatten() for k in range(data.num_classes)
+            torch.nonzero(data.train.labels == k).flatten().cpu() for k in range(data.num_classes)
         ]
-        self._labels = labels_by_class(data.num_classes, config.ipc).to(device)
-        self._images = self._initial_images().to(device)
-        self._optimizer = torch.optim.SGD([self._images], config.lr_img, momentum=_MOMENTUM_IMG)
+        images = self._initial_images().to(device)
+        labels = labels_by_class(data.num_classes, config.ipc).to(device)
+        self._learned = Learned(images, labels, torch.zeros_like(images))
+        self._learners: dict[Architecture, Learner] = {}
 
     def step(self) -> Tensor:
         """Draw a network and learn from it; return the matching loss a class and outer step."""
         architecture = self._pool.draw(self.iteration)
-        network = self._build(architecture)
+        learner = self._learner(architecture)
+        learner.refill(seeding.generator(self._config.seed, "network", self.iteration))
         total = torch.zeros((), device=self._device)
         for outer in range(self._config.outer_loop):
             if outer > 0:
-                self._train(network, outer)
-            total += self._match(network, outer)
+                learner.train(self._orders(outer))
+            total += self._match(learner, outer)
         self.draws.append(architecture)
         self.iteration += 1
         return total / (self._data.num_classes * self._config.outer_loop)
@@ -72,26 +71,21 @@ class DC:
             "dataset_checksum": self._data.checksum,
             "distillation": {**self._config.identity(), "iterations": self.iteration},
         }
-        return SyntheticSet(self._images.detach().clone(), self._labels, provenance)
+        return SyntheticSet(self._learned.images.clone(), self._learned.labels, provenance)
 
     def state_dict(self) -> dict[str, Any]:
         """Images, momentum, iteration and the draws so far."""
-        momentum = self._optimizer.state[self._images].get("momentum_buffer")
         return {
-            "images": self._images.detach().clone(),
-            "momentum": None if momentum is None else momentum.clone(),
+            "images": self._learned.images.clone(),
+            "momentum": self._learned.momentum.clone(),
             "iteration": self.iteration,
             "draws": [architecture.label for architecture in self.draws],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
-        with torch.no_grad():
-            self._images.copy_(state["images"])
-        self._optimizer.state.clear()
-        if state["momentum"] is not None:
-            momentum = state["momentum"].to(self._device, copy=True)
-            self._optimizer.state[self._images]["momentum_buffer"] = momentum
+        self._learned.images.copy_(state["images"])
+        self._learned.momentum.copy_(state["momentum"])
         self.iteration = state["iteration"]
         self.draws = [Architecture.parse(label) for label in state["draws"]]
 
@@ -107,47 +101,49 @@ class DC:
             rng=rng,
         )
 
-    def _build(self, architecture: Architecture) -> nn.Module:
-        network = build_network(
-            architecture,
-            in_shape=self._data.in_shape,
-            classes=self._data.num_classes,
-            generator=seeding.generator(self._config.seed, "network", self.iteration),
-        )
-        return network.to(self._device)
+    def _learner(self, architecture: Architecture) -> Learner:
+        """The learner of an architecture, made when it is first drawn."""
+        if architecture not in self._learners:
+            network = build_network(
+                architecture,
+                in_shape=self._data.in_shape,
+                classes=self._data.num_classes,
+                generator=seeding.generator(0, "layout"),  # overwritten before use
+            )
+            self._learners[architecture] = Learner(
+                network,
+                self._learned,
+                self._data.train.images,
+                self._config,
+                sizes=[min(len(rows), self._config.batch_real) for rows in self._members],
+                batch_norm_images=sum(min(len(rows), _BATCH_NORM_IMAGES) for rows in self._members),
+                label=architecture.label,
+            )
+        return self._learners[architecture]
 
-    def _match(self, network: nn.Module, outer: int) -> Tensor:
+    def _match(self, learner: Learner, outer: int) -> Tensor:
         """One image step on the loss summed over classes; return that loss."""
-        network.train()
-        if has_batch_norm(network):
-            batches = self._real_batches("batch-norm", outer, _BATCH_NORM_IMAGES)
-            freeze_batch_norms(network, torch.cat(batches))
-        real = self._real_batches("real-batch", outer, self._config.batch_real)
-        loss, self._images.grad = match_gradients(
-            network, self._images, self._labels, real, precision=self._config.precision
-        )
-        self._optimizer.step()
-        return loss
+        statistics = None
+        if learner.has_batch_norm:
+            statistics = self._real_rows("batch-norm", outer, _BATCH_NORM_IMAGES)
+        rows = self._real_rows("real-batch", outer, self._config.batch_real)
+        return learner.match(rows, statistics)
 
-    def _real_batches(self, role: str, outer: int, size: int) -> list[Tensor]:
-        """Real images of each class, without replacement; a smaller class is taken whole."""
-        batches = []
+    def _real_rows(self, role: str, outer: int, size: int) -> Tensor:
+        """Training images of each class, without replacement; a smaller class is taken whole."""
+        chosen = []
         for k, members in enumerate(self._members):
             rng = seeding.generator(self._config.seed, role, self.iteration, outer, k)
-            chosen = torch.randperm(len(members), generator=rng)[:size]
-            batches.append(self._data.train.images[members[chosen.to(members.device)]])
-        return batches
+            chosen.append(members[torch.randperm(len(members), generator=rng)[:size]])
+        return torch.cat(chosen)
 
-    def _train(self, network: nn.Module, outer: int) -> None:
-        """Train the network on the synthetic set: ``inner_loop`` epochs of plain SGD."""
-        network.train()
-        parameters: list[Tensor] = list(network.parameters())
-        images, labels = self._images.detach(), self._labels
-        for epoch in range(self._config.inner_loop):
-            rng = seeding.generator(self._config.seed, "inner-order", self.iteration, outer, epoch)
-            order = torch.randperm(len(labels), generator=rng).to(self._device)
-            for rows in torch.split(order, _BATCH_TRAIN):
-                loss = cross_entropy(network(images[rows]), labels[rows])
-                gradients = torch.autograd.grad(loss, parameters)
-                with torch.no_grad():
-                    torch._foreach_add_(parameters, gradients, alpha=-self._config.lr_net)
+    def _orders(self, outer: int) -> Tensor | None:
+        """Order of the synthetic images in each epoch of the inner loop, if it is in batches."""
+        count = len(self._learned.labels)
+        if count <= BATCH_TRAIN:
+            return None
+        address = (self._config.seed, "inner-order", self.iteration, outer)
+        epochs = range(self._config.inner_loop)
+        return torch.stack(
+            [torch.randperm(count, generator=seeding.generator(*address, e)) for e in epochs]
+        )

@@ -12,8 +12,13 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
 from harness.config import Precision
+from harness.distill.by_class import gradients_by_class
+from harness.distill.programs import Eager
 
 _EPSILON = 1e-6
+
+_IMAGES_TOGETHER = {"cpu": 512, "cuda": 2560}
+"""Real images of 32x32 pixels in one pass, which bounds the memory of their activations."""
 
 
 class Match(NamedTuple):
@@ -52,6 +57,7 @@ def match_gradients(
     real_batches: Sequence[Tensor],
     *,
     precision: Precision = "fp32",
+    programs: Eager | None = None,
 ) -> Match:
     """Compare the network's gradients on synthetic and on real images, class by class.
 
@@ -65,39 +71,63 @@ def match_gradients(
         labels: Int64 [S], sorted.
         real_batches: For each class k its real images [B_k, C, H, W].
         precision: ``bf16-real`` computes the gradients on real images in bfloat16.
+        programs: Runs the two parts, compiled perhaps; default: as they are.
 
     Returns:
         Loss and image gradient, in the images' dtype.
     """
+    programs = programs or Eager(network)
     num_classes = len(real_batches)
     own = images.detach().reshape(num_classes, -1, *images.shape[1:])
     own_labels = labels.reshape(num_classes, -1)
+    limit = images_together(images.shape[-2:], images.device)
+    largest = max(map(len, real_batches))
+    step = classes_together(own.shape[1], images.device, at_most=max(1, limit // largest))
     losses, gradients = [], []
-    step = classes_together(own.shape[1], images.device)
     for start in range(0, num_classes, step):
         stop = min(start + step, num_classes)
-        by_class = [
-            real_gradients(network, real_batches[k], own_labels[k, :1], precision)
-            for k in range(start, stop)
-        ]
-        real = [torch.stack(tensors) for tensors in zip(*by_class, strict=True)]
-        match = _match_group(network, own[start:stop], own_labels[start:stop], real)
-        losses.append(match.loss)
-        gradients.append(match.image_gradient)
+        real = _real_gradients(
+            programs, real_batches[start:stop], own_labels[start:stop, 0], precision, limit
+        )
+        loss, gradient = programs(synthetic_match, own[start:stop], own_labels[start:stop], *real)
+        losses.append(loss)
+        gradients.append(gradient)
     return Match(torch.stack(losses).sum(), torch.cat(gradients).flatten(0, 1))
 
 
-def classes_together(ipc: int, device: torch.device) -> int:
-    """How many classes' synthetic gradients are computed in one batched pass.
+def classes_together(ipc: int, device: torch.device, *, at_most: int = 10) -> int:
+    """How many classes' gradients are computed in one batched pass.
 
     A table, never a measurement: it changes the last bits. On the CPU the batched convolutions
-    win for few images and lose for many (benchmarks, ``matching``).
+    win for few images and lose for many (benchmarks, ``matching``), and real images go through
+    class by class whatever this says; elsewhere ``at_most`` bounds their number in a pass.
     """
-    return 10 if device.type != "cpu" or ipc < 10 else 2
+    if device.type == "cpu":
+        return 10 if ipc < 10 else 2
+    return min(10, at_most)
+
+
+def images_together(pixels: Sequence[int], device: torch.device) -> int:
+    """How many real images go through the network in one pass, by a table (see there).
+
+    Args:
+        pixels: Height and width of an image.
+        device: Where it happens.
+    """
+    area = max(1, pixels[0] * pixels[1])
+    return max(1, _IMAGES_TOGETHER.get(device.type, 512) * 1024 // area)
+
+
+def in_one_pass(device: torch.device) -> bool:
+    """Whether the real images of several classes share a forward pass, by device.
+
+    On the CPU, a loop over classes is as fast at small size, and twice as fast at CIFAR-10 size.
+    """
+    return device.type != "cpu"
 
 
 def real_gradients(
-    network: nn.Module, real: Tensor, label: Tensor, precision: Precision
+    network: nn.Module, real: Tensor, label: Tensor, *, precision: Precision, limit: int
 ) -> tuple[Tensor, ...]:
     """Gradients of the matched parameters on real images of one class.
 
@@ -106,18 +136,37 @@ def real_gradients(
         real: Real images [B, C, H, W].
         label: Int64 [1], their class.
         precision: See ``match_gradients``.
+        limit: Images in one pass; more are passed in parts, whose gradients are added.
 
     Returns:
         One tensor a matched parameter, in the parameter's dtype.
     """
     half = precision == "bf16-real"
-    with torch.autocast(real.device.type, dtype=torch.bfloat16, enabled=half):
-        loss = cross_entropy(network(real), label.expand(len(real)))
-    return torch.autograd.grad(loss, matched_parameters(network))
+    parameters = matched_parameters(network)
+    total: tuple[Tensor, ...] = ()
+    for part in torch.split(real, limit):
+        with torch.autocast(real.device.type, dtype=torch.bfloat16, enabled=half):
+            loss = cross_entropy(network(part), label.expand(len(part)))
+        gradients = torch.autograd.grad(loss * (len(part) / len(real)), parameters)
+        pairs = zip(total, gradients, strict=True)
+        total = tuple(a + b for a, b in pairs) if total else gradients
+    return total
 
 
-def _match_group(network: nn.Module, images: Tensor, labels: Tensor, real: list[Tensor]) -> Match:
-    """Distance of a group of classes and its gradient: images [G, ipc, C, H, W], real [G, ...]."""
+def synthetic_match(
+    network: nn.Module, images: Tensor, labels: Tensor, *real: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Distance of a group of classes, and its gradient to their synthetic images.
+
+    Args:
+        network: As in ``match_gradients``.
+        images: [G, ipc, C, H, W].
+        labels: Int64 [G, ipc].
+        real: Gradients on real images, [G, ...], one a matched parameter.
+
+    Returns:
+        Scalar and [G, ipc, C, H, W], both detached.
+    """
     constants = {name: item.detach() for name, item in network.named_parameters()}
     matched = {name: item for name, item in constants.items() if item.ndim >= 2}
 
@@ -125,7 +174,7 @@ def _match_group(network: nn.Module, images: Tensor, labels: Tensor, real: list[
         logits = functional_call(network, {**constants, **parameters}, (own,))
         return cross_entropy(logits, target)
 
-    leaf = images.requires_grad_()
+    leaf = images.detach().requires_grad_()
     own = vmap(grad(class_loss), in_dims=(None, 0, 0))(matched, leaf, labels)
     # Classes and output units alike are rows of the distance.
     distances = [
@@ -133,7 +182,29 @@ def _match_group(network: nn.Module, images: Tensor, labels: Tensor, real: list[
         for name, b in zip(matched, real, strict=True)
     ]
     distance = torch.stack(distances).sum()
-    return Match(distance.detach(), torch.autograd.grad(distance, leaf)[0])
+    return distance.detach(), torch.autograd.grad(distance, leaf)[0]
+
+
+def _real_gradients(
+    programs: Eager, batches: Sequence[Tensor], labels: Tensor, precision: Precision, limit: int
+) -> list[Tensor]:
+    """Gradients on real images of a group of classes: [G, ...], one a matched parameter."""
+    if in_one_pass(labels.device) and sum(map(len, batches)) <= limit:
+        sizes = tuple(map(len, batches))
+        return list(
+            programs(
+                gradients_by_class,
+                torch.cat(list(batches)),
+                labels,
+                sizes=sizes,
+                precision=precision,
+            )
+        )
+    by_class = [
+        programs(real_gradients, real, labels[k : k + 1], precision=precision, limit=limit)
+        for k, real in enumerate(batches)
+    ]
+    return [torch.stack(tensors) for tensors in zip(*by_class, strict=True)]
 
 
 def has_batch_norm(network: nn.Module) -> bool:

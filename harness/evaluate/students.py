@@ -10,7 +10,20 @@ from harness.architecture import Architecture
 from harness.config import EvaluationSettings, KDSettings, TrialConfig
 from harness.datasets import ImageData, Split
 from harness.evaluate.kd import needs_teacher
-from harness.evaluate.training import Recipe, Score, is_finite, make_recipe, score, train_network
+from harness.evaluate.training import (
+    TOGETHER,
+    Recipe,
+    Score,
+    Student,
+    Teacher,
+    is_finite,
+    make_recipe,
+    score,
+    teacher_logits,
+    train_network,
+    train_together,
+    vmapped,
+)
 from harness.networks import build_network
 from harness.synthetic import SyntheticSet
 
@@ -49,13 +62,14 @@ def evaluate(
     teachers = _Teachers(synthetic, config, data, named)
     for student in config.students():
         recipe = make_recipe(config.evaluation, config.dataset.name, student)
-        for k in range(config.evaluation.student_seeds):
-            teacher, accuracies = teachers.get(k)
-            network = _train_student(synthetic, config, data, student, k, teacher)
-            for name, split in named.items():
-                yield StudentScore(
-                    student, k, recipe, name, score(network, split), accuracies.get(name)
-                )
+        for seeds in _groups(config.evaluation.student_seeds):
+            trained = _train_students(synthetic, config, data, student, seeds, teachers)
+            for k, network in zip(seeds, trained, strict=True):
+                accuracies = found.accuracies if (found := teachers.get(k)) else {}
+                for name, split in named.items():
+                    yield StudentScore(
+                        student, k, recipe, name, score(network, split), accuracies.get(name)
+                    )
 
 
 def quick_score(synthetic: SyntheticSet, config: TrialConfig, data: ImageData) -> float | None:
@@ -72,7 +86,7 @@ def quick_score(synthetic: SyntheticSet, config: TrialConfig, data: ImageData) -
         student = Architecture(name=name)
         if student == config.network:
             continue
-        network = _train_student(synthetic, plain, data, student, 0, None)
+        (network,) = _train_students(synthetic, plain, data, student, range(1))
         result = score(network, data.validation)
         if is_finite(result):
             accuracies.append(result.accuracy)
@@ -88,44 +102,53 @@ def kd_gain(
 ) -> float | None:
     """Accuracy of the students with KD minus that of their control, on student seed 0.
 
-    The control trains the same networks by (1 - alpha) * CE alone.
+    The control trains the same networks, in the same groups, by (1 - alpha) * CE alone.
 
     Returns:
         Mean over students whose two networks are finite, as a fraction; None where there is none.
     """
     control = config.model_copy(update={"kd": config.kd.model_copy(update={"variant": "control"})})
+    first = next(_groups(config.evaluation.student_seeds))
     differences = []
     for item in scores:
         if item.student_seed != 0 or item.split != split or not is_finite(item.score):
             continue
-        network = _train_student(synthetic, control, data, item.student, 0, None)
+        together = vmapped(item.student, config.ipc, item.recipe, synthetic.images.device)
+        seeds = first if together else first[:1]
+        network, *_ = _train_students(synthetic, control, data, item.student, seeds)
         result = score(network, getattr(data, split))
         if is_finite(result):
             differences.append(item.score.accuracy - result.accuracy)
     return sum(differences) / len(differences) if differences else None
 
 
-def _train_student(
+def _groups(student_seeds: int) -> Iterator[range]:
+    """Student seeds that may be trained together."""
+    for start in range(0, student_seeds, TOGETHER):
+        yield range(start, min(start + TOGETHER, student_seeds))
+
+
+def _train_students(
     synthetic: SyntheticSet,
     config: TrialConfig,
     data: ImageData,
-    student: Architecture,
-    k: int,
-    teacher: nn.Module | None,
-) -> nn.Module:
-    address = ("student", student.label, k)
-    network = _fresh(student, config.seed, address, data).to(synthetic.images.device)
-    recipe = make_recipe(config.evaluation, config.dataset.name, student)
-    train_network(
-        network,
-        synthetic,
-        recipe,
-        seed=config.seed,
-        address=address,
-        kd=config.kd,
-        teacher=teacher,
-    )
-    return network
+    architecture: Architecture,
+    seeds: range,
+    teachers: "_Teachers | None" = None,
+) -> list[nn.Module]:
+    """Train the students of some seeds; one alone, where no group is trained together."""
+    recipe = make_recipe(config.evaluation, config.dataset.name, architecture)
+    students = []
+    for k in seeds:
+        address = ("student", architecture.label, k)
+        network = _fresh(architecture, config.seed, address, data).to(synthetic.images.device)
+        students.append(Student(network, address, teachers.get(k) if teachers else None))
+    if len(seeds) > 1 and vmapped(architecture, config.ipc, recipe, synthetic.images.device):
+        train_together(students, synthetic, recipe, seed=config.seed, kd=config.kd)
+    else:
+        for student in students:
+            train_network(student, synthetic, recipe, seed=config.seed, kd=config.kd)
+    return [student.network for student in students]
 
 
 def _fresh(
@@ -154,27 +177,25 @@ class _Teachers:
         self._config = config
         self._data = data
         self._splits = splits
-        self._trained: dict[int, tuple[nn.Module, dict[str, float]]] = {}
+        self._trained: dict[int, Teacher] = {}
 
-    def get(self, k: int) -> tuple[nn.Module | None, dict[str, float]]:
-        """Teacher of a student seed and its accuracy by split; none where the loss needs none."""
+    def get(self, k: int) -> Teacher | None:
+        """Teacher of a student seed; none where the loss needs none."""
         if not needs_teacher(self._config.kd):
-            return None, {}
+            return None
         if k not in self._trained:
             self._trained[k] = self._train(k)
         return self._trained[k]
 
-    def _train(self, k: int) -> tuple[nn.Module, dict[str, float]]:
-        config = self._config
+    def _train(self, k: int) -> Teacher:
+        config, synthetic = self._config, self._synthetic
         architecture = config.teacher()
         address = ("teacher", architecture.label, k)
         network = _fresh(architecture, config.seed, address, self._data)
-        network = network.to(self._synthetic.images.device)
+        network = network.to(synthetic.images.device)
         recipe = make_recipe(config.evaluation, config.dataset.name, architecture)
-        train_network(
-            network, self._synthetic, recipe, seed=config.seed, address=address, kd=_PLAIN
-        )
+        train_network(Student(network, address), synthetic, recipe, seed=config.seed, kd=_PLAIN)
         network.eval().requires_grad_(False)
         scores = {name: score(network, split) for name, split in self._splits.items()}
         accuracies = {name: found.accuracy for name, found in scores.items() if is_finite(found)}
-        return network, accuracies
+        return Teacher(network, teacher_logits(network, synthetic.images), accuracies)

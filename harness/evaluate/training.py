@@ -6,6 +6,7 @@ learning rate falls to a tenth and the momentum starts again from zero; the last
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,12 +19,18 @@ from harness.architecture import Architecture
 from harness.config import EvaluationSettings, KDSettings
 from harness.datasets import Split
 from harness.evaluate import augmentation
-from harness.evaluate.kd import student_loss
+from harness.evaluate.cohort import Batch, Cohort, OneStudent, Vmapped
 from harness.synthetic import SyntheticSet
 
-_MOMENTUM = 0.9
-_WEIGHT_DECAY = 5e-4
 _TEST_BATCH = 256
+_TENTH = 0.1
+
+TOGETHER = 5
+"""Most students in one vmapped cohort: fixed, since the number changes the last bits."""
+
+_VMAPPED_BELOW_IPC = {("lenet", "cpu"): 10}
+"""(Architecture's name, device type) -> the IPC below which its students are vmapped; all others
+train one by one. A table, never a measurement at run time (benchmarks, ``evaluation``)."""
 
 
 @dataclass(frozen=True)
@@ -53,45 +60,130 @@ def make_recipe(settings: EvaluationSettings, dataset: str, student: Architectur
     return Recipe(epochs, settings.lr, settings.batch, name)
 
 
+class Student(NamedTuple):
+    """A network to be trained."""
+
+    network: nn.Module
+    """Fresh, on the device of the set's images; trained in place."""
+    address: tuple[str | int, ...]
+    """Role and index, which address its order and its augmentation."""
+    teacher: "Teacher | None" = None
+
+
+class Teacher(NamedTuple):
+    """A trained network that students follow."""
+
+    network: nn.Module
+    """Frozen, in eval mode."""
+    logits: Tensor
+    """Its answers for the set's images as they are, [S, K]."""
+    accuracies: dict[str, float]
+    """By split; a split on which it diverged is missing."""
+
+
+def vmapped(student: Architecture, ipc: int, recipe: Recipe, device: torch.device) -> bool:
+    """Whether the students of an architecture are trained as one vmapped cohort."""
+    below = _VMAPPED_BELOW_IPC.get((student.name, device.type), 0)
+    return ipc < below and recipe.augmentation == "none"
+
+
 def train_network(
-    network: nn.Module,
+    student: Student, synthetic: SyntheticSet, recipe: Recipe, *, seed: int, kd: KDSettings
+) -> None:
+    """Train one network in place on a distilled set.
+
+    Args:
+        student: The network, its address, and its teacher where the loss has one.
+        synthetic: Images [S, C, H, W] and labels [S].
+        recipe: Epochs, learning rate, batch, augmentation.
+        seed: The trial's.
+        kd: The loss.
+    """
+    name = " ".join(map(str, student.address))
+    _train(OneStudent(student.network, kd, name), [student], synthetic, recipe, seed)
+
+
+def train_together(
+    students: Sequence[Student],
     synthetic: SyntheticSet,
     recipe: Recipe,
     *,
     seed: int,
-    address: tuple[str | int, ...],
     kd: KDSettings,
-    teacher: nn.Module | None = None,
 ) -> None:
-    """Train a network in place on a distilled set.
+    """Train networks of one architecture in place, vmapped: as each alone, but for rounding.
 
     Args:
-        network: Fresh, on the device of the set's images.
-        synthetic: Images [S, C, H, W] and labels [S].
-        recipe: Epochs, learning rate, batch, augmentation.
+        students: At most ``TOGETHER``; all with a teacher or none; without batch norm.
+        synthetic: See ``train_network``.
+        recipe: Without augmentation.
         seed: The trial's.
-        address: Role and index of this network, which address its order and augmentation.
         kd: The loss.
-        teacher: Frozen, in eval mode; sees the same augmented images. None without one.
+    """
+    cohort = Vmapped([student.network for student in students], kd)
+    _train(cohort, students, synthetic, recipe, seed)
+    cohort.write_back()
+
+
+def _train(
+    cohort: Cohort,
+    students: Sequence[Student],
+    synthetic: SyntheticSet,
+    recipe: Recipe,
+    seed: int,
+) -> None:
+    lr = recipe.lr
+    for epoch in range(recipe.epochs + 1):
+        for batch in _batches(students, synthetic, recipe, seed, epoch):
+            cohort.step(batch, lr)
+        if epoch == recipe.epochs // 2 + 1:
+            lr *= _TENTH
+            cohort.forget_momentum()
+
+
+def _batches(
+    students: Sequence[Student], synthetic: SyntheticSet, recipe: Recipe, seed: int, epoch: int
+) -> Iterator[Batch]:
+    """Yield one pass over the set, in an order of each student's own.
+
+    A batch that holds the whole set keeps the set's order: any other gives the same sums.
     """
     images, labels = synthetic.images, synthetic.labels
-    fixed = _teacher_logits(teacher, images) if recipe.augmentation == "none" else None
-    network.train()
-    optimizer = _optimizer(network, recipe.lr)
-    for epoch in range(recipe.epochs + 1):
-        role, *index = address
-        order_rng = seeding.generator(seed, f"{role}-order", *index, epoch)
-        augment_rng = seeding.generator(seed, f"{role}-augment", *index, epoch)
-        order = torch.randperm(len(labels), generator=order_rng).to(labels.device)
-        for rows in torch.split(order, recipe.batch):
-            batch = augmentation.augment(images[rows], recipe.augmentation, augment_rng)
-            targets = fixed[rows] if fixed is not None else _teacher_logits(teacher, batch)
-            loss = student_loss(kd, network(batch), labels[rows], targets)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        if epoch == recipe.epochs // 2 + 1:
-            optimizer = _optimizer(network, recipe.lr * 0.1)
+    fixed = [student.teacher.logits for student in students if student.teacher is not None]
+    plain = recipe.augmentation == "none"
+    if plain and len(labels) <= recipe.batch:
+        yield Batch(images, labels, torch.stack(fixed) if fixed else None, shared=True)
+        return
+    orders = [_order(student.address, seed, epoch, labels) for student in students]
+    if plain:
+        for rows in torch.split(torch.stack(orders), recipe.batch, dim=1):
+            targets = (
+                [logits[own] for logits, own in zip(fixed, rows, strict=True)] if fixed else []
+            )
+            yield Batch(
+                images[rows], labels[rows], torch.stack(targets) if fixed else None, shared=False
+            )
+        return
+    ((_, address, teacher),) = students
+    role, *index = address
+    rng = seeding.generator(seed, f"{role}-augment", *index, epoch)
+    for rows in torch.split(orders[0], recipe.batch):
+        shown = augmentation.augment(images[rows], recipe.augmentation, rng)
+        answers = None if teacher is None else teacher_logits(teacher.network, shown)[None]
+        yield Batch(shown[None], labels[rows][None], answers, shared=False)
+
+
+def _order(address: tuple[str | int, ...], seed: int, epoch: int, labels: Tensor) -> Tensor:
+    role, *index = address
+    rng = seeding.generator(seed, f"{role}-order", *index, epoch)
+    return torch.randperm(len(labels), generator=rng).to(labels.device)
+
+
+def teacher_logits(network: nn.Module, images: Tensor) -> Tensor:
+    """A teacher's answers [N, K], without gradient."""
+    with torch.no_grad():
+        logits: Tensor = network(images)
+        return logits
 
 
 def score(network: nn.Module, split: Split) -> Score:
@@ -115,17 +207,3 @@ def score(network: nn.Module, split: Split) -> Score:
 def is_finite(result: Score) -> bool:
     """Whether the network that gave a score had not diverged."""
     return math.isfinite(result.loss)
-
-
-def _optimizer(network: nn.Module, lr: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
-        network.parameters(), lr=lr, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY
-    )
-
-
-def _teacher_logits(teacher: nn.Module | None, images: Tensor) -> Tensor | None:
-    if teacher is None:
-        return None
-    with torch.no_grad():
-        logits: Tensor = teacher(images)
-        return logits

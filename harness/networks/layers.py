@@ -1,5 +1,6 @@
 """Layers by name: normalisation, activation and pooling, and the padding of 28x28 images."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import group_norm
 
@@ -23,8 +24,8 @@ _ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 class AveragePool(nn.AvgPool2d):
     """Average pooling 2x2 with stride 2.
 
-    On the CPU it adds slices: torch's kernel is several times slower there. The two differ by
-    rounding alone.
+    On the CPU it adds neighbours: torch's kernel takes twice as long there, both ways. The two
+    differ by rounding alone.
     """
 
     def __init__(self) -> None:
@@ -34,9 +35,13 @@ class AveragePool(nn.AvgPool2d):
         """Halve height and width of [N, C, H, W]; an odd last row or column is left out."""
         if images.device.type != "cpu":
             return super().forward(images)
-        height, width = (side // 2 * 2 for side in images.shape[2:])
-        rows = images[:, :, 0:height:2] + images[:, :, 1:height:2]
-        return (rows[..., 0:width:2] + rows[..., 1:width:2]) * 0.25
+        height, width = (side // 2 for side in images.shape[2:])
+        even = images[:, :, : 2 * height, : 2 * width]
+        # Unlike slices with a step, unbind has a backward that fills nothing with zeros.
+        top, bottom = torch.unflatten(even, 2, (height, 2)).unbind(3)
+        left, right = torch.unflatten(top + bottom, 3, (width, 2)).unbind(4)
+        pooled: Tensor = (left + right) * 0.25
+        return pooled
 
 
 class LayerNorm(nn.LayerNorm):

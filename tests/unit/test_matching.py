@@ -8,9 +8,11 @@ import torch
 from harness.architecture import ACTIVATIONS, NORMS, POOLINGS, Architecture
 from harness.config import DatasetSettings, Precision
 from harness.datasets import load_dataset
+from harness.distill import matching
 from harness.distill.matching import (
     freeze_batch_norms,
     has_batch_norm,
+    images_together,
     layer_distance,
     match_gradients,
     matched_parameters,
@@ -30,6 +32,13 @@ SIX = [
 
 def rng(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All classes' real images in one pass, and all their synthetic gradients in another."""
+    monkeypatch.setattr(matching, "in_one_pass", lambda _: True)
+    monkeypatch.setattr(matching, "classes_together", lambda *_, at_most: min(10, at_most))
 
 
 def compare(architecture: Architecture, ipc: int, batch: int, shape: tuple[int, int, int]) -> None:
@@ -59,6 +68,41 @@ def test_every_convnet_agrees_with_the_plain_version(architecture: Architecture)
 @pytest.mark.parametrize("architecture", SIX, ids=lambda a: a.label)
 def test_each_network_agrees_with_the_plain_version(architecture: Architecture) -> None:
     compare(architecture, ipc=1, batch=2, shape=(3, 32, 32))
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+@pytest.mark.parametrize("architecture", CONVNETS, ids=lambda a: a.label)
+def test_every_convnet_agrees_in_one_pass_over_classes(architecture: Architecture) -> None:
+    compare(architecture, ipc=2, batch=3, shape=(1, 28, 28))
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+@pytest.mark.parametrize("architecture", SIX, ids=lambda a: a.label)
+def test_each_network_agrees_in_one_pass_over_classes(architecture: Architecture) -> None:
+    compare(architecture, ipc=1, batch=2, shape=(3, 32, 32))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4, 9])
+@pytest.mark.parametrize("one_pass", [False, True])
+def test_bounded_memory_changes_nothing_but_rounding(
+    monkeypatch: pytest.MonkeyPatch, limit: int, one_pass: bool
+) -> None:
+    """Classes of 3 to 5 images: parts of a class, one class, two classes, all in a pass."""
+    passes = []
+    monkeypatch.setattr(matching, "images_together", lambda *_: limit)
+    monkeypatch.setattr(matching, "in_one_pass", lambda _: one_pass)
+    monkeypatch.setattr(
+        matching, "classes_together", lambda *_, at_most: passes.append(at_most) or at_most
+    )
+    compare(CONVNETS[0], ipc=2, batch=3, shape=(1, 28, 28))
+    assert passes == [max(1, limit // 5)]
+
+
+def test_images_together_follow_their_size() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert images_together((32, 32), cpu) == 512
+    assert images_together((64, 64), cuda) == images_together((32, 32), cuda) / 4
+    assert images_together((4096, 4096), cpu) == 1
 
 
 def test_equal_gradients_have_distance_zero_and_opposite_ones_two_a_row() -> None:
@@ -104,8 +148,12 @@ def test_frozen_batch_norms_have_seen_the_images_once() -> None:
 
 @pytest.mark.parametrize("ipc", [1, 10])
 @pytest.mark.parametrize("precision", ["fp32", "bf16-real"])
-def test_precision_is_within_its_bounds_on_real_images(ipc: int, precision: Precision) -> None:
+@pytest.mark.parametrize("one_pass", [False, True])
+def test_precision_is_within_its_bounds_on_real_images(
+    monkeypatch: pytest.MonkeyPatch, ipc: int, precision: Precision, one_pass: bool
+) -> None:
     """At IPC 10 the classes go in pairs, at IPC 1 all together."""
+    monkeypatch.setattr(matching, "in_one_pass", lambda _: one_pass)
     train = load_dataset(DatasetSettings(), protocol="held-out").train
     images = train.images[: 10 * ipc]
     labels = torch.arange(10).repeat_interleave(ipc)

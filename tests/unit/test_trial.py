@@ -15,7 +15,7 @@ from torch import Tensor
 from harness import numerics, trial
 from harness.config import DatasetSettings, TrialConfig, make_config
 from harness.datasets import ImageData, Split
-from harness.distill import dc
+from harness.distill import learner
 from harness.distill.dc import DC
 from harness.distill.matching import Match
 from harness.errors import ConfigError, DataError
@@ -382,13 +382,13 @@ def test_a_trial_diverges_at_the_next_report(
 def test_images_that_are_not_finite_at_the_end_diverge(
     tiny: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    match = dc.match_gradients
+    match = learner.match_gradients
 
     def broken(*args: Any, **more: Any) -> Match:
         loss, gradient = match(*args, **more)
         return Match(loss, gradient * math.nan)
 
-    monkeypatch.setattr(dc, "match_gradients", broken)
+    monkeypatch.setattr(learner, "match_gradients", broken)
     record = run(tmp_path / "t", tiny, iterations=1)
     assert_diverged(tmp_path / "t", record, ["validation", "test"])
     assert None not in record["matching_loss"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from harness.architecture import Architecture
 from harness.config import TrialConfig, make_config
 from harness.datasets import ImageData, Split
-from harness.distill import build_distiller, dc
+from harness.distill import build_distiller, dc, learner
 from harness.distill.dc import DC
 from harness.errors import DataError
 from harness.synthetic import SyntheticSet
@@ -59,18 +59,17 @@ class Spy:
         self.batch_norm_batches: list[Tensor] = []
         self.events: list[tuple[str, list[int]]] = []
         self.losses: list[Tensor] = []
-        match, freeze, entropy = dc.match_gradients, dc.freeze_batch_norms, dc.cross_entropy
-        build = dc.build_network
+        match, freeze = learner.match_gradients, learner.freeze_batch_norms
+        train, refill = learner.training_gradients, learner.Learner.refill
 
-        def build_network(*args: Any, **kwargs: Any) -> nn.Module:
-            network = build(*args, **kwargs)
-            self.networks.append(deepcopy(network))
-            return network
+        def keep_network(drawn: learner.Learner, generator: torch.Generator) -> None:
+            refill(drawn, generator)
+            self.networks.append(deepcopy(drawn._network).train())
 
         def match_gradients(
             network: nn.Module, images: Tensor, labels: Tensor, real: list[Tensor], **more: Any
         ) -> Any:
-            self.batches.append(real)
+            self.batches.append(list(real))
             self.events.append(("match", []))
             result = match(network, images, labels, real, **more)
             self.losses.append(result.loss)
@@ -80,14 +79,16 @@ class Spy:
             self.batch_norm_batches.append(images)
             freeze(network, images)
 
-        def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+        def training_gradients(
+            network: nn.Module, images: Tensor, labels: Tensor
+        ) -> tuple[Tensor, ...]:
             self.events.append(("train", labels.tolist()))
-            return entropy(logits, labels)
+            return train(network, images, labels)
 
-        monkeypatch.setattr(dc, "build_network", build_network)
-        monkeypatch.setattr(dc, "match_gradients", match_gradients)
-        monkeypatch.setattr(dc, "freeze_batch_norms", freeze_batch_norms)
-        monkeypatch.setattr(dc, "cross_entropy", cross_entropy)
+        monkeypatch.setattr(learner.Learner, "refill", keep_network)
+        monkeypatch.setattr(learner, "match_gradients", match_gradients)
+        monkeypatch.setattr(learner, "freeze_batch_norms", freeze_batch_norms)
+        monkeypatch.setattr(learner, "training_gradients", training_gradients)
 
 
 @pytest.fixture
@@ -173,7 +174,8 @@ def test_one_outer_step_never_trains_the_network(tiny: ImageData, spy: Spy) -> N
 def test_mini_batches_of_an_inner_epoch_hold_every_image_once(
     tiny: ImageData, spy: Spy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dc, "_BATCH_TRAIN", 4)
+    for module in (dc, learner):
+        monkeypatch.setattr(module, "BATCH_TRAIN", 4)
     run(start(tiny, ipc=2, outer_loop=2), 1)
     labels = [labels for name, labels in spy.events if name == "train"]
     assert [len(batch) for batch in labels] == [4, 2, 4, 2]

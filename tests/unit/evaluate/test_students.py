@@ -12,7 +12,7 @@ from harness.architecture import Architecture
 from harness.config import EvaluationSettings, TrialConfig, make_config
 from harness.datasets import ImageData
 from harness.evaluate import StudentScore, evaluate, kd_gain, quick_score, students
-from harness.evaluate.training import Recipe, Score
+from harness.evaluate.training import Recipe, Score, Student
 from harness.synthetic import SyntheticSet, init_from_real, labels_by_class
 
 MAIN = Architecture(width=4, depth=1)
@@ -42,13 +42,13 @@ def synthetic(tiny: ImageData) -> SyntheticSet:
 class Call:
     """One training: the weights that it began with and ended with, and what it was given."""
 
-    def __init__(self, network: nn.Module, options: dict[str, Any]) -> None:
-        self.network = network
-        self.start = flat(network)
-        self.role: str = options["address"][0]
-        self.seed: int = options["address"][-1]
+    def __init__(self, student: Student, options: dict[str, Any]) -> None:
+        self.network = student.network
+        self.start = flat(student.network)
+        self.role: str = str(student.address[0])
+        self.seed = int(student.address[-1])
         self.kd = options["kd"]
-        self.teacher: nn.Module | None = options.get("teacher")
+        self.teacher: nn.Module | None = student.teacher.network if student.teacher else None
 
 
 def flat(network: nn.Module) -> Tensor:
@@ -60,9 +60,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     made: list[Call] = []
     train = students.train_network
 
-    def spying(network: nn.Module, *args: Any, **options: Any) -> None:
-        made.append(Call(network, options))
-        train(network, *args, **options)
+    def spying(student: Student, *args: Any, **options: Any) -> None:
+        made.append(Call(student, options))
+        train(student, *args, **options)
 
     monkeypatch.setattr(students, "train_network", spying)
     return made
@@ -136,6 +136,26 @@ def test_networks_differ_by_student_seed_and_by_trial_seed(
     for seed in (0, 1):
         scores(synthetic, configure(seed=seed, evaluation=evaluation(students=["mlp"])), tiny)
     assert len({tuple(call.start[:20].tolist()) for call in calls}) == 4
+
+
+def test_lenets_are_trained_together_in_groups_of_five(
+    tiny: ImageData, synthetic: SyntheticSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups: list[list[Any]] = []
+    train = students.train_together
+
+    def spying(group: list[Student], *args: Any, **options: Any) -> None:
+        groups.append([student.address[-1] for student in group])
+        train(group, *args, **options)
+
+    monkeypatch.setattr(students, "train_together", spying)
+    seven = configure(kd=SOFTENED, evaluation=evaluation(students=["lenet"], student_seeds=7))
+    found = scores(synthetic, seven, tiny, splits=("test",))
+    assert groups == [[0, 1, 2, 3, 4], [5, 6]]
+    assert [item.student_seed for item in found] == list(range(7))
+    assert len({item.score.loss for item in found}) == 7
+    five = configure(kd=SOFTENED, evaluation=evaluation(students=["lenet"], student_seeds=5))
+    assert scores(synthetic, five, tiny, splits=("test",)) == found[:5]
 
 
 # --- Teachers -------------------------------------------------------------------------------
@@ -312,7 +332,8 @@ def test_the_gain_is_measured_against_the_control_of_seed_zero(
 def test_without_a_teacher_s_weight_the_gain_is_zero(
     tiny: ImageData, synthetic: SyntheticSet
 ) -> None:
-    config = configure(kd={**SOFTENED, "alpha": 0.0})
+    lenet_too = evaluation(students=["main", "mlp", "lenet"])
+    config = configure(kd={**SOFTENED, "alpha": 0.0}, evaluation=lenet_too)
     found = scores(synthetic, config, tiny)
     assert kd_gain(synthetic, config, tiny, found, "test") == 0.0
 

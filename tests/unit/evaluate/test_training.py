@@ -11,8 +11,19 @@ from torch.nn.functional import cross_entropy
 from harness.architecture import Architecture
 from harness.config import EvaluationSettings, KDSettings
 from harness.datasets import ImageData, Split
-from harness.evaluate import training
-from harness.evaluate.training import Recipe, is_finite, make_recipe, score, train_network
+from harness.evaluate import cohort, training
+from harness.evaluate.training import (
+    Recipe,
+    Student,
+    Teacher,
+    is_finite,
+    make_recipe,
+    score,
+    teacher_logits,
+    train_network,
+    train_together,
+    vmapped,
+)
 from harness.networks import build_network
 from harness.synthetic import SyntheticSet, labels_by_class
 from tests.reference import evaluation as reference
@@ -43,8 +54,11 @@ def recipe(epochs: int, *, lr: float = 0.01, batch: int = 256, name: str = "none
 
 
 def train(network: nn.Module, synthetic: SyntheticSet, how: Recipe, **more: Any) -> None:
-    options: dict[str, Any] = {"seed": 0, "address": ("student", "x", 0), "kd": PLAIN, **more}
-    train_network(network, synthetic, how, **options)
+    teacher = more.pop("teacher", None)
+    if teacher is not None:
+        teacher = Teacher(teacher, teacher_logits(teacher, synthetic.images), {})
+    student = Student(network, more.pop("address", ("student", "x", 0)), teacher)
+    train_network(student, synthetic, how, **{"seed": 0, "kd": PLAIN, **more})
 
 
 class Recorder(nn.Module):
@@ -86,23 +100,20 @@ def test_parameters_agree_with_the_plain_version(label: str, epochs: int) -> Non
 def test_the_rate_drops_once_with_fresh_momentum(
     epochs: int, before: int, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    optimizers: list[dict[str, Any]] = []
+    rates: list[float] = []
+    fresh: list[int] = []
 
-    class SGD(torch.optim.SGD):
-        def __init__(self, parameters: Any, **options: Any) -> None:
-            super().__init__(parameters, **options)
-            optimizers.append({**options, "steps": 0})
-            self.own = optimizers[-1]
+    def descend(parameters: Any, gradients: Any, momenta: list[Tensor], lr: float) -> None:
+        if not any(bool(momentum.any()) for momentum in momenta):
+            fresh.append(len(rates))
+        rates.append(lr)
+        for momentum in momenta:
+            momentum.fill_(1.0)
 
-        def step(self) -> None:  # type: ignore[override]
-            self.own["steps"] += 1
-
-    monkeypatch.setattr(torch.optim, "SGD", SGD)
+    monkeypatch.setattr(cohort, "descend", descend)
     train(nn.Sequential(nn.Flatten(), nn.Linear(784, 3)), make_set(1), recipe(epochs, lr=0.01))
-    assert [optimizer["steps"] for optimizer in optimizers] == [before, after]
-    assert [optimizer["lr"] for optimizer in optimizers] == pytest.approx([0.01, 0.001])
-    assert {optimizer["momentum"] for optimizer in optimizers} == {0.9}
-    assert {optimizer["weight_decay"] for optimizer in optimizers} == {5e-4}
+    assert rates == pytest.approx([0.01] * before + [0.001] * after)
+    assert fresh == ([0, before] if after else [0])
 
 
 def test_every_image_is_seen_once_a_pass_in_changing_order() -> None:
@@ -153,6 +164,14 @@ def test_the_same_address_gives_the_same_bits_whatever_the_global_generator_hold
     assert torch.equal(trained(), first)
 
 
+def test_a_batch_that_holds_the_whole_set_needs_no_order() -> None:
+    synthetic = make_set(3)
+    network = Recorder(make_network("mlp"))
+    train(network, synthetic, recipe(2))
+    assert all(torch.equal(batch, synthetic.images) for batch in network.batches)
+    assert len(network.batches) == 3
+
+
 @pytest.mark.parametrize("name", ["none", "crop-scale-rotate"])
 def test_seed_and_address_each_change_the_order(name: str) -> None:
     results = [
@@ -181,15 +200,15 @@ def test_the_teacher_answers_for_the_images_that_the_student_sees(
     student = Recorder(make_network("mlp", seed=1))
     teacher = make_network("convnet-w4-d1-batchnorm", seed=2).eval().requires_grad_(False)
     given: list[Tensor] = []
-    loss = training.student_loss
+    loss = cohort.student_loss
 
     def spying(kd: KDSettings, logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
         assert targets is not None
         assert not targets.requires_grad
-        given.append(targets)
+        given.append(targets.clone())
         return loss(kd, logits, labels, targets)
 
-    monkeypatch.setattr(training, "student_loss", spying)
+    monkeypatch.setattr(cohort, "student_loss", spying)
     before = [tensor.clone() for tensor in teacher.state_dict().values()]
     train(student, make_set(), recipe(2, batch=4, name=name), kd=SOFTENED, teacher=teacher)
     assert len(given) == len(student.batches) == 9
@@ -203,7 +222,7 @@ def test_the_teacher_answers_for_the_images_that_the_student_sees(
 def test_fixed_images_are_shown_to_the_teacher_once() -> None:
     teacher = Recorder(make_network("mlp", seed=2).eval().requires_grad_(False))
     train(make_network("mlp"), make_set(), recipe(3), kd=SOFTENED, teacher=teacher)
-    assert len(teacher.batches) == 1
+    assert len(teacher.batches) == 1  # when its answers were computed, before the training
 
 
 def test_a_student_with_a_teacher_agrees_with_plain_steps() -> None:
@@ -223,6 +242,49 @@ def test_a_student_with_a_teacher_agrees_with_plain_steps() -> None:
         optimizer.step()
     for one, other in zip(found.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+# --- Together -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [4, 256])
+@pytest.mark.parametrize("kd", [PLAIN, SOFTENED], ids=["plain", "softened"])
+@pytest.mark.parametrize("label", ["lenet", "mlp", "convnet-w4"])
+def test_students_together_are_as_students_alone(label: str, kd: KDSettings, batch: int) -> None:
+    """Each has its own weights, teacher and order; in float64, since float32 runs drift apart."""
+    synthetic = make_set(3, dtype=torch.float64)
+    alone, together = [
+        [
+            Student(make_network(label, k, torch.float64), ("student", label, k), make_teacher(k))
+            for k in range(3)
+        ]
+        for _ in range(2)
+    ]
+    if kd is PLAIN:
+        alone, together = ([s._replace(teacher=None) for s in own] for own in (alone, together))
+    how = recipe(4, lr=0.05, batch=batch)
+    for student in alone:
+        train_network(student, synthetic, how, seed=0, kd=kd)
+    train_together(together, synthetic, how, seed=0, kd=kd)
+    for one, other in zip(alone, together, strict=True):
+        for a, b in zip(one.network.parameters(), other.network.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def make_teacher(seed: int) -> Teacher:
+    network = make_network("mlp", 10 + seed, torch.float64).eval().requires_grad_(False)
+    images = make_set(3, dtype=torch.float64).images
+    return Teacher(network, teacher_logits(network, images), {})
+
+
+def test_a_table_says_which_students_train_together() -> None:
+    lenet, convnet = Architecture(name="lenet"), Architecture(width=32)
+    cpu = torch.device("cpu")
+    assert vmapped(lenet, 1, recipe(300), cpu)
+    assert not vmapped(lenet, 10, recipe(300), cpu)
+    assert not vmapped(lenet, 1, recipe(300), torch.device("cuda"))
+    assert not vmapped(lenet, 1, recipe(1000, name="crop-noise"), cpu)
+    assert not vmapped(convnet, 1, recipe(300), cpu)
 
 
 # --- Recipes and scores ---------------------------------------------------------------------
