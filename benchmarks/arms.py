@@ -5,6 +5,7 @@ random, never constant: zeros are faster than images. What a call returns is wha
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -12,25 +13,33 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.cases import CLASSES, SETTINGS, Case
+from benchmarks.cases import SETTINGS, Case
+from benchmarks.floor import Floor
+from benchmarks.inputs import (
+    SEED,
+    draw_batches,
+    make_data,
+    make_matching_inputs,
+    make_network,
+    make_settings,
+    make_synthetic,
+)
 from harness import numerics, seeding
-from harness.architecture import Architecture
-from harness.config import TrialConfig, make_config
-from harness.datasets import ImageData, Split
+from harness.config import Precision
 from harness.distill.dc import DC
 from harness.distill.matching import match_gradients
+from harness.distill.programs import Compiled, Eager
 from harness.evaluate import evaluate
-from harness.networks import build_network
-from harness.synthetic import SyntheticSet, init_from_noise, labels_by_class
+from harness.graphs import StaticStep
+from harness.networks.layers import AveragePool
 from tests.reference import evaluation as reference_evaluation
 from tests.reference import matching as reference_matching
 
-_SEED = 0
 _MOMENTUM_IMG = 0.5
 _BATCH_TRAIN = 256
 _BATCH_TEST = 256
 
-Work = Callable[[], Any]
+Work = Callable[[], Any] | Floor
 
 
 class Arm(NamedTuple):
@@ -40,20 +49,23 @@ class Arm(NamedTuple):
     """Sets its process, for a number of threads, before the first tensor."""
     make: Callable[[Case, torch.device, int], Work]
     """Makes the workload of a case on a device, for a number of threads."""
+    when: Callable[[Case, str], bool] = lambda case, device: True
+    """Whether it takes part, by case and device type."""
 
 
 # --- Settings of a process ------------------------------------------------------------------
 
 
 def as_it_comes(threads: int) -> None:
-    """Leave all but the threads at torch's and the C library's defaults."""
+    """Leave all but the threads at torch's and the C library's defaults, layers included."""
     torch.set_num_threads(threads)
+    AveragePool.forward = nn.AvgPool2d.forward  # type: ignore[method-assign]
 
 
 def tuned(threads: int) -> None:
     """Take the engine's thresholds of the allocator, and nothing else of its settings."""
     numerics._tune_allocator()
-    torch.set_num_threads(threads)
+    as_it_comes(threads)
 
 
 def tuned_vectorised(threads: int) -> None:
@@ -62,9 +74,9 @@ def tuned_vectorised(threads: int) -> None:
     reference_matching.row_distance = row_distance
 
 
-def engine(threads: int) -> None:
+def engine(threads: int, *, tf32: bool = False) -> None:
     """Set the process as a trial does."""
-    numerics.configure(threads=threads)
+    numerics.configure(threads=threads, tf32=tf32)
 
 
 def row_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -72,106 +84,6 @@ def row_distance(a: Tensor, b: Tensor) -> Tensor:
     a, b = a.flatten(1), b.flatten(1)
     norms: Tensor = a.norm(dim=1) * b.norm(dim=1)
     return (1 - (a * b).sum(1) / (norms + 1e-6)).sum()
-
-
-# --- Inputs ---------------------------------------------------------------------------------
-
-
-def make_settings(case: Case, threads: int) -> TrialConfig:
-    """The trial that a case is a part of: the main model alone, no augmentation."""
-    setting = SETTINGS[case.setting]
-    return make_config(
-        {
-            "dataset": {"name": setting.dataset},
-            "ipc": setting.ipc,
-            "seed": _SEED,
-            "batch_real": setting.batch_real,
-            "outer_loop": case.outer_loop,
-            "inner_loop": case.epochs,
-            "threads": threads,
-            "network": {"width": setting.width},
-            "pool": {"main_probability": 1.0},
-            "evaluation": {
-                "students": [case.student or "main"],
-                "student_seeds": case.student_seeds,
-                "epochs": case.epochs,
-                "augmentation": "none",
-            },
-        }
-    )
-
-
-def make_data(case: Case, device: torch.device) -> ImageData:
-    """Noise in place of real images, classes in turn."""
-    setting = SETTINGS[case.setting]
-
-    def draw(role: str, size: int) -> Split:
-        rng = seeding.generator(_SEED, f"benchmark-{role}")
-        return Split(
-            torch.randn((size, *setting.in_shape), generator=rng), torch.arange(size) % CLASSES
-        )
-
-    channels = setting.in_shape[0]
-    return ImageData(
-        name=setting.dataset,
-        train=draw("train", CLASSES * setting.train_per_class),
-        validation=None,
-        test=draw("test", case.test_images),
-        mean=(0.0,) * channels,
-        std=(1.0,) * channels,
-        classes=tuple(map(str, range(CLASSES))),
-        checksum="0" * 64,
-    ).to(device)
-
-
-def make_synthetic(case: Case, device: torch.device) -> SyntheticSet:
-    """A set of noise, grouped by class."""
-    setting = SETTINGS[case.setting]
-    rng = seeding.generator(_SEED, "benchmark-images")
-    images = init_from_noise(classes=CLASSES, ipc=setting.ipc, shape=setting.in_shape, rng=rng)
-    return SyntheticSet(images.to(device), labels_by_class(CLASSES, setting.ipc).to(device), {})
-
-
-def make_network(
-    case: Case, device: torch.device, architecture: Architecture, *address: str | int
-) -> nn.Module:
-    """A fresh network; equal addresses give equal weights."""
-    role, *index = address
-    network = build_network(
-        architecture,
-        in_shape=SETTINGS[case.setting].in_shape,
-        classes=CLASSES,
-        generator=seeding.generator(_SEED, str(role), *index),
-    )
-    return network.to(device)
-
-
-def draw_batches(data: ImageData, size: int, rng: torch.Generator) -> list[Tensor]:
-    """Real images of each class, without replacement."""
-    batches = []
-    for k in range(CLASSES):
-        members = torch.nonzero(data.train.labels == k).flatten()
-        chosen = torch.randperm(len(members), generator=rng)[:size]
-        batches.append(data.train.images[members[chosen.to(members.device)]])
-    return batches
-
-
-class MatchingInputs(NamedTuple):
-    """What a matching step is given."""
-
-    network: nn.Module
-    synthetic: SyntheticSet
-    real: list[Tensor]
-
-
-def make_matching_inputs(case: Case, device: torch.device, threads: int) -> MatchingInputs:
-    """The main model, a set of noise, and a batch of noise for each class."""
-    config = make_settings(case, threads)
-    real = draw_batches(
-        make_data(case, device), config.batch_real, seeding.generator(_SEED, "benchmark-batches")
-    )
-    network = make_network(case, device, config.network, "benchmark-network")
-    return MatchingInputs(network, make_synthetic(case, device), real)
 
 
 # --- One matching step: loss and gradient to the images -------------------------------------
@@ -184,10 +96,33 @@ def plain_matching(case: Case, device: torch.device, threads: int) -> Work:
     return lambda: reference_matching.match(network, synthetic.images, ipc, real)
 
 
-def engine_matching(case: Case, device: torch.device, threads: int) -> Work:
-    """The engine's step."""
+def engine_matching(
+    case: Case,
+    device: torch.device,
+    threads: int,
+    *,
+    precision: Precision = "fp32",
+    compiled: bool = False,
+) -> Work:
+    """The engine's step; on a GPU replayed as a graph."""
     network, synthetic, real = make_matching_inputs(case, device, threads)
-    return lambda: match_gradients(network, synthetic.images, synthetic.labels, real)
+    programs = (Compiled if compiled else Eager)(network)
+    gradient = torch.zeros_like(synthetic.images)
+
+    def work() -> Tensor:
+        loss, found = match_gradients(
+            network,
+            synthetic.images,
+            synthetic.labels,
+            real,
+            precision=precision,
+            programs=programs,
+        )
+        gradient.copy_(found)
+        return loss
+
+    step = StaticStep("matching", work, written=[gradient], device=device)
+    return lambda: (step(), gradient)
 
 
 # --- The inner loop: training the network on the synthetic set ------------------------------
@@ -225,16 +160,16 @@ def plain_inner(case: Case, device: torch.device, threads: int) -> Work:
     return work
 
 
-def engine_inner(case: Case, device: torch.device, threads: int) -> Work:
+def engine_inner(case: Case, device: torch.device, threads: int, *, compiled: bool = False) -> Work:
     """The engine's inner loop; each call trains the same network further."""
-    config = make_settings(case, threads)
-    distiller = DC(config, make_data(case, device), device)
-    network = make_network(case, device, config.network, "benchmark-network")
+    config = make_settings(case, threads).model_copy(update={"compile": compiled})
+    # Private, because nobody but DC trains this way: its public step matches as well.
+    learner = DC(config, make_data(case, device), device)._learner(config.network)
+    learner.refill(seeding.generator(SEED, "benchmark-network"))
 
     def work() -> list[Tensor]:
-        # Private, because nobody but DC trains this way: its public step matches as well.
-        distiller._train(network, 1)
-        return list(network.parameters())
+        learner.train(None)
+        return list(learner._network.parameters())
 
     return work
 
@@ -249,7 +184,7 @@ def plain_iteration(case: Case, device: torch.device, threads: int) -> Work:
     synthetic = DC(config, data, device).synthetic()
     images = synthetic.images.requires_grad_()
     optimizer_img = torch.optim.SGD([images], lr=config.lr_img, momentum=_MOMENTUM_IMG)
-    rng = seeding.generator(_SEED, "benchmark-batches")
+    rng = seeding.generator(SEED, "benchmark-batches")
 
     def work() -> Tensor:
         network = make_network(case, device, config.network, "network", 0)  # as DC's first
@@ -269,9 +204,12 @@ def plain_iteration(case: Case, device: torch.device, threads: int) -> Work:
     return work
 
 
-def engine_iteration(case: Case, device: torch.device, threads: int) -> Work:
+def engine_iteration(
+    case: Case, device: torch.device, threads: int, *, precision: Precision = "fp32"
+) -> Work:
     """A step of DC."""
-    distiller = DC(make_settings(case, threads), make_data(case, device), device)
+    config = make_settings(case, threads).model_copy(update={"precision": precision})
+    distiller = DC(config, make_data(case, device), device)
 
     def work() -> Tensor:
         distiller.step()
@@ -330,6 +268,30 @@ def engine_evaluation(case: Case, device: torch.device, threads: int) -> Work:
 PLAIN, PLAIN_TUNED = "plain", "plain-tuned"
 """The two variants that ratios are against; every benchmark has them."""
 
+FLOOR = "floor"
+"""Not an arm but a bound: operations over rate, or bytes over bandwidth, whichever is longer."""
+
+
+def floor(plain: Callable[[Case, torch.device, int], Work]) -> Arm:
+    """The bound of a workload, counted on its plain version."""
+
+    def make(case: Case, device: torch.device, threads: int) -> Floor:
+        return Floor(plain(case, device, threads), device)
+
+    return Arm(tuned_vectorised, make, lambda case, device: device == "cuda" or case.counted)
+
+
+def _compiled(case: Case, device: str) -> bool:
+    return case.compiled
+
+
+def _on_cuda(case: Case, device: str) -> bool:
+    return device == "cuda"
+
+
+_TF32 = partial(engine, tf32=True)
+_BF16 = partial(engine_matching, precision="bf16-real")
+
 ARMS: dict[str, dict[str, Arm]] = {
     "matching": {
         PLAIN: Arm(as_it_comes, plain_matching),
@@ -337,21 +299,40 @@ ARMS: dict[str, dict[str, Arm]] = {
         # Tells the gain of the engine from that over the plain version's loop over rows.
         "vectorised-tuned": Arm(tuned_vectorised, plain_matching),
         "engine": Arm(engine, engine_matching),
+        "engine-tf32": Arm(_TF32, engine_matching, _on_cuda),
+        "engine-bf16": Arm(engine, _BF16),
+        "compiled": Arm(engine, partial(engine_matching, compiled=True), _compiled),
+        "compiled-bf16": Arm(engine, partial(_BF16, compiled=True), _compiled),
+        FLOOR: floor(plain_matching),
     },
     "inner": {
         PLAIN: Arm(as_it_comes, plain_inner),
         PLAIN_TUNED: Arm(tuned, plain_inner),
         "engine": Arm(engine, engine_inner),
+        "engine-tf32": Arm(_TF32, engine_inner, _on_cuda),
+        "compiled": Arm(engine, partial(engine_inner, compiled=True), _compiled),
+        FLOOR: floor(plain_inner),
     },
     "iteration": {
         PLAIN: Arm(as_it_comes, plain_iteration),
         PLAIN_TUNED: Arm(tuned, plain_iteration),
+        "vectorised-tuned": Arm(tuned_vectorised, plain_iteration),
         "engine": Arm(engine, engine_iteration),
+        "engine-tf32": Arm(_TF32, engine_iteration, _on_cuda),
+        "engine-bf16": Arm(engine, partial(engine_iteration, precision="bf16-real")),
+        FLOOR: floor(plain_iteration),
     },
     "evaluation": {
         PLAIN: Arm(as_it_comes, plain_evaluation),
         PLAIN_TUNED: Arm(tuned, plain_evaluation),
         "engine": Arm(engine, engine_evaluation),
+        "engine-tf32": Arm(_TF32, engine_evaluation, _on_cuda),
+        FLOOR: floor(plain_evaluation),
     },
 }
 """Benchmark -> variant -> arm, in the order of a round."""
+
+
+def arms_of(case: Case, device: str) -> dict[str, Arm]:
+    """The arms that take part in a case on a device type."""
+    return {name: arm for name, arm in ARMS[case.benchmark].items() if arm.when(case, device)}

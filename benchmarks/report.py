@@ -64,6 +64,18 @@ class Row:
     max_s: float
     peak_gib: float
     """Peak memory of the arm's process: resident on the CPU, allocated on a GPU."""
+    first_s: float | None
+    """First call of the process: compiling and recording are in it."""
+    kernels: int | None
+    """Launched by a call on a GPU."""
+    flop: float | None
+    """Operations of a call, counted on the plain version; None where they were not counted."""
+    gflop_per_s: float | None
+    """Achieved, or for the floor that of a matrix product."""
+    bytes: float | None
+    """Read and written by a call of the plain version, unfused; of the floor alone."""
+    gbytes_per_s: float | None
+    """Of a copy; of the floor alone."""
     machine: Machine
 
     def flat(self) -> dict[str, object]:
@@ -104,7 +116,9 @@ def make_rows(
 ) -> list[Row]:
     """Summarise the rounds of a case, a row for each variant."""
     rows = []
+    flop = next((t[0].flop for t in rounds.values() if t[0].flop is not None), None)
     for variant, timings in rounds.items():
+        last = timings[-1]
         seconds = [timing.seconds for timing in timings]
         row = Row(
             name=case.benchmark,
@@ -119,6 +133,12 @@ def make_rows(
             min_s=min(seconds),
             max_s=max(seconds),
             peak_gib=max(timing.peak_gib for timing in timings),
+            first_s=last.first_s,
+            kernels=last.kernels,
+            flop=flop,
+            gflop_per_s=_giga(last.flop_per_s or (flop and flop / statistics.median(seconds))),
+            bytes=last.bytes,
+            gbytes_per_s=_giga(last.bytes_per_s),
             machine=machine,
         )
         rows.append(row)
@@ -128,7 +148,7 @@ def make_rows(
 def format_table(rows: Sequence[Row]) -> str:
     """Write rows as plain text, in columns; a blank line parts the cases."""
     head = ("benchmark", "setting", "variant", "median s", "min", "max", "ratio", "tuned", "GiB")
-    cells = [(*head, "n"), *map(_cells, rows)]
+    cells = [(*head, "first s", "kernels", "GFLOP/s", "n"), *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines: list[str] = []
     for i, line in enumerate(cells):
@@ -147,6 +167,10 @@ def write_json(path: Path, rows: Sequence[Row]) -> None:
     write_text(path, json.dumps([row.flat() for row in rows], indent=1, allow_nan=False) + "\n")
 
 
+def _giga(value: float | None) -> float | None:
+    return None if value is None else value / 1e9
+
+
 def _ratio(base: Sequence[Timing] | None, timings: Sequence[Timing]) -> float | None:
     if base is None:
         return None
@@ -158,7 +182,12 @@ def _cells(row: Row) -> tuple[str, ...]:
     times = (f"{value:.4g}" for value in (row.median_s, row.min_s, row.max_s))
     ratios = ("-" if value is None else f"{value:.2f}" for value in (row.ratio, row.ratio_tuned))
     mark = "!" if _is_disturbed(row) else ""
-    numbers = (f"{row.peak_gib:.2f}", f"{mark}{row.n}")
+    extra = (
+        "-" if row.first_s is None else f"{row.first_s:.1f}",
+        "-" if row.kernels is None else str(row.kernels),
+        "-" if row.gflop_per_s is None else f"{row.gflop_per_s:.0f}",
+    )
+    numbers = (f"{row.peak_gib:.2f}", *extra, f"{mark}{row.n}")
     return (row.name, row.setting, row.variant, *times, *ratios, *numbers)
 
 

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from benchmarks.arms import ARMS
+from benchmarks.arms import arms_of
 from benchmarks.cases import Case
 
 _ROOT = Path(__file__).parents[1]
@@ -34,6 +35,15 @@ class Timing(NamedTuple):
     """Median call of the round."""
     peak_gib: float
     """Peak memory of the process so far: resident on the CPU, allocated on a GPU."""
+    first_s: float | None = None
+    """First call of the process, in which programs are compiled and graphs recorded."""
+    kernels: int | None = None
+    """Launched by a call on a GPU."""
+    flop: float | None = None
+    """Operations of a call; the floor alone knows them, and what follows."""
+    bytes: float | None = None
+    flop_per_s: float | None = None
+    bytes_per_s: float | None = None
 
 
 def run_case(case: Case, *, device: str, threads: int) -> dict[str, list[Timing]]:
@@ -53,7 +63,7 @@ def run_case(case: Case, *, device: str, threads: int) -> dict[str, list[Timing]
     with ExitStack() as stack:
         arms = {
             variant: stack.enter_context(_start(case, variant, device, threads))
-            for variant in ARMS[case.benchmark]
+            for variant in arms_of(case, device)
         }
         for variant, process in arms.items():
             _answer(process, case, variant)
@@ -74,19 +84,21 @@ def _start(
     case: Case, variant: str, device: str, threads: int
 ) -> Iterator["subprocess.Popen[str]"]:
     spec = {"case": asdict(case), "variant": variant, "device": device, "threads": threads}
-    process = subprocess.Popen(
-        _command(spec),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=_ROOT,
-        env=clean_environment(),
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    # A cache of its own: every compiled arm shows what compiling costs.
+    with TemporaryDirectory(prefix="benchmarks-") as cache:
+        process = subprocess.Popen(
+            _command(spec),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=_ROOT,
+            env={**clean_environment(), "TORCHINDUCTOR_CACHE_DIR": cache},
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
 
 
 def _command(spec: dict[str, Any]) -> Sequence[str]:

@@ -7,7 +7,8 @@ between two runs (weights, rows of a batch) is copied into tensors that the step
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,16 +33,27 @@ def record(work: Work) -> Recording:
     Raises:
         RuntimeError: It does what a graph cannot hold, such as reading a value on the host.
     """
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side, pool = _workplace()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(_WARM_UPS):
             work()
     torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.empty_cache()  # what warming up took; the recording has memory of its own
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, pool=pool, stream=side):
         result = work()
     return Recording(graph.replay, result)
+
+
+@cache
+def _workplace() -> tuple[torch.cuda.Stream, Any]:
+    """The stream that recordings are made on, and the memory that they all share.
+
+    Steps are replayed one after the other and their results are copied at once, so that one
+    step's recording may overwrite what another's left behind.
+    """
+    return torch.cuda.Stream(), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
 
 
 class StaticStep:

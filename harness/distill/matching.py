@@ -172,7 +172,9 @@ def synthetic_match(
 
     def class_loss(parameters: dict[str, Tensor], own: Tensor, target: Tensor) -> Tensor:
         logits = functional_call(network, {**constants, **parameters}, (own,))
-        return cross_entropy(logits, target)
+        # As probabilities: batched, integer labels would become a gather, slow to differentiate.
+        classes = torch.arange(logits.shape[1], device=logits.device)
+        return cross_entropy(logits, (target[:, None] == classes).to(logits.dtype))
 
     leaf = images.detach().requires_grad_()
     own = vmap(grad(class_loss), in_dims=(None, 0, 0))(matched, leaf, labels)

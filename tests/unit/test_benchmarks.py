@@ -1,7 +1,10 @@
 """The benchmarks' machinery: arms do the same work, rows are right. Nothing here judges a time."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,21 +15,19 @@ from torch import Tensor, nn
 
 from benchmarks import runner
 from benchmarks.__main__ import main
-from benchmarks.arms import (
-    ARMS,
-    PLAIN,
-    PLAIN_TUNED,
+from benchmarks.arms import ARMS, FLOOR, PLAIN, PLAIN_TUNED, arms_of, row_distance
+from benchmarks.cases import BENCHMARKS, CASES, SETTINGS, Case, Setting, select
+from benchmarks.floor import Floor
+from benchmarks.inputs import (
     draw_batches,
     make_data,
     make_network,
     make_settings,
     make_synthetic,
-    row_distance,
 )
-from benchmarks.cases import BENCHMARKS, CASES, SETTINGS, Case, Setting, select
 from benchmarks.report import Machine, Row, file_name, format_table, make_rows
 from benchmarks.runner import ArmError, Timing, clean_environment, run_case
-from benchmarks.worker import time_round
+from benchmarks.worker import Clock
 from harness import seeding
 from tests.reference import dc as reference_dc
 from tests.reference import matching as reference_matching
@@ -49,8 +50,8 @@ def results(given: Case) -> dict[str, Any]:
     """What each workload's first call returns, in this process: setups are left out."""
     return {
         variant: arm.make(given, CPU, 1)()
-        for variant, arm in ARMS[given.benchmark].items()
-        if variant != PLAIN_TUNED
+        for variant, arm in arms_of(given, "cpu").items()
+        if variant not in (PLAIN_TUNED, FLOOR)
     }
 
 
@@ -69,9 +70,11 @@ def test_matching_arms_agree() -> None:
     found = results(case("matching"))
     loss, gradient = found.pop(PLAIN)
     assert gradient.any()
-    for other_loss, other_gradient in found.values():
-        assert relative(other_loss, loss) <= 1e-4
-        assert relative(other_gradient, gradient) <= 1e-3
+    for variant, (other_loss, other_gradient) in found.items():
+        # On a few images of noise the two gradients nearly cancel, and bfloat16 shows.
+        bound = 0.2 if variant == "engine-bf16" else 1e-3
+        assert relative(other_loss, loss) <= bound
+        assert relative(other_gradient, gradient) <= bound
 
 
 def test_comparing_all_rows_at_once_is_the_same_distance() -> None:
@@ -98,9 +101,9 @@ def test_iteration_arms_agree() -> None:
     given = case("iteration", outer_loop=2, epochs=2)
     found = results(given)
     expected = found.pop(PLAIN)
-    for images in found.values():
+    for variant, images in found.items():
         assert images.shape == expected.shape
-        assert relative(images, expected) <= 1e-3
+        assert relative(images, expected) <= (3e-2 if variant == "engine-bf16" else 1e-3)
 
 
 def test_the_plain_iteration_is_the_reference() -> None:
@@ -183,10 +186,30 @@ def test_quick_takes_the_first_case_of_each_benchmark_or_all_of_a_setting() -> N
 
 def test_a_round_is_repeated_until_it_is_full() -> None:
     calls: list[int] = []
-    assert time_round(lambda: calls.append(1), CPU, round_s=0.0) >= 0
+    clock = Clock(lambda: calls.append(1), CPU)
+    first = clock.round(round_s=0.0)
+    assert first["seconds"] > 0
+    assert first["first_s"] == first["seconds"]
+    assert first["kernels"] is None
     assert len(calls) == 1
-    time_round(lambda: calls.append(1), CPU, round_s=0.01)
+    assert clock.round(round_s=0.01)["first_s"] == first["first_s"]
     assert len(calls) > 2
+
+
+def test_a_floor_counts_operations_and_bytes() -> None:
+    a, b = torch.randn(2, 64, 64)
+    bound = Floor(lambda: (a @ b).add(1.0).view(-1), CPU).measure()
+    assert bound.flop == 2 * 64**3
+    assert bound.bytes == (3 + 2) * 64 * 64 * 4  # a product, a sum; a view moves nothing
+    assert bound.seconds == max(bound.flop / bound.flop_per_s, bound.bytes / bound.bytes_per_s)
+
+
+def test_compiled_arms_and_floors_take_part_where_a_case_says_so() -> None:
+    plain = [PLAIN, PLAIN_TUNED, "engine"]
+    assert list(arms_of(case("inner"), "cpu")) == plain
+    assert list(arms_of(case("inner", compiled=True), "cpu")) == [*plain, "compiled"]
+    assert list(arms_of(case("inner", counted=True), "cpu")) == [*plain, FLOOR]
+    assert list(arms_of(case("inner"), "cuda")) == [*plain, "engine-tf32", FLOOR]
 
 
 # --- Processes ------------------------------------------------------------------------------
@@ -202,11 +225,23 @@ def test_quick_gives_rows_with_every_field(
     assert re.fullmatch(r"cpu-\d+core-torch[\d.]+\w*\.json", file.name)
     rows = json.loads(file.read_text())
     expected = {field.name for of in (Row, Machine) for field in fields(of)} - {"machine"}
-    variants = [(name, variant) for name in BENCHMARKS for variant in ARMS[name]]
+    variants = [
+        (given.benchmark, variant)
+        for given in select(BENCHMARKS, quick=True)
+        for variant in arms_of(given, "cpu")
+    ]
     assert [(row["name"], row["variant"]) for row in rows] == variants
     for row in rows:
         assert set(row) == expected
-        assert {name for name in expected if row[name] is None} <= {"gpu", "git_hash"}
+        missing = {name for name in expected if row[name] is None}
+        of_the_floor = {"bytes", "gbytes_per_s"}
+        if row["variant"] == FLOOR:
+            assert missing <= {"gpu", "git_hash", "kernels", "first_s"}
+        else:
+            counted = (
+                {"flop", "gflop_per_s"} if row["name"] in ("iteration", "evaluation") else set()
+            )
+            assert missing <= {"gpu", "git_hash", "kernels"} | of_the_floor | counted
         assert (row["device"], row["threads"], row["n"]) == ("cpu", 1, 1)
         assert 0 < row["min_s"] <= row["median_s"] <= row["max_s"]
         assert row["peak_gib"] > 0
@@ -234,8 +269,9 @@ def test_rounds_are_interleaved_after_a_warm_up(
 
     monkeypatch.setattr(runner, "_command", command)
     found = run_case(replace(case("inner"), rounds=2), device="cpu", threads=1)
-    assert found == {variant: [Timing(1.0, 2.0)] * 2 for variant in ARMS["inner"]}
-    assert log.read_text().split() == [*ARMS["inner"]] * 3
+    variants = list(arms_of(case("inner"), "cpu"))
+    assert found == {variant: [Timing(1.0, 2.0)] * 2 for variant in variants}
+    assert log.read_text().split() == variants * 3
 
 
 def test_arms_do_not_inherit_a_tuned_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,6 +302,13 @@ def test_ratios_are_medians_of_the_ratios_within_rounds() -> None:
     assert (engine.ratio, engine.ratio_tuned) == (4.0, 2.0)  # of 4, 2, 20 and of 2, 1, 5
     assert (engine.n, engine.min_s, engine.median_s, engine.max_s) == (3, 1.0, 2.0, 4.0)
     assert engine.peak_gib == 4.0
+
+
+def test_achieved_operations_are_those_that_the_floor_counted() -> None:
+    measured = Timing(1.0, 1.0, flop=4e9, bytes=8e9, flop_per_s=5e9, bytes_per_s=9e9)
+    plain, floor = rows_of(plain=timings(2.0), floor=[measured])
+    assert (plain.flop, plain.gflop_per_s, plain.bytes) == (4e9, 2.0, None)
+    assert (floor.gflop_per_s, floor.bytes, floor.gbytes_per_s) == (5.0, 8e9, 9.0)
 
 
 def test_a_row_without_a_baseline_has_no_ratio() -> None:
@@ -318,3 +361,27 @@ def test_wrong_input_says_what_is_right(
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here: it would be measured")
+def test_the_gpu_script_says_what_it_lacks(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "gpu.sh"
+
+    def run(*arguments: str, python: str = sys.executable) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["bash", str(script), *arguments],
+            env={**os.environ, "PYTHON": python},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    usage = run()
+    assert usage.returncode == 2
+    assert "got no folder for the results" in usage.stderr
+    no_gpu = run(str(tmp_path / "out"))
+    assert no_gpu.returncode == 1
+    assert no_gpu.stderr == (
+        "benchmarks/gpu.sh: torch sees no CUDA device here; run it where there is one\n"
+    )
+    assert not (tmp_path / "out" / "engine.tar").exists()

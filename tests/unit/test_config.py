@@ -25,8 +25,8 @@ from harness.errors import ConfigError
 
 NETWORKS = ", ".join(sorted(NETWORK_NAMES))
 TOP_LEVEL = (
-    "known: batch_real, dataset.*, evaluation.*, init, inner_loop, ipc, iterations, kd.*, lr_img, "
-    "lr_net, method, network.*, outer_loop, pool.*, precision, protocol, run.*, seed, threads"
+    "known: batch_real, compile, dataset.*, evaluation.*, init, inner_loop, ipc, iterations, kd.*, "
+    "lr_img, lr_net, method, network.*, outer_loop, pool.*, precision, protocol, run.*, seed, threads"
 )
 
 
@@ -385,8 +385,10 @@ OTHER: dict[str, Any] = {
     "evaluation.batch": 16,
     "evaluation.augmentation": "none",
     "run.report_every": 3,
+    "precision": "tf32",
+    "compile": True,
 }
-ONE_LEGAL_VALUE = {"method", "precision", "pool.schedule"}
+ONE_LEGAL_VALUE = {"method", "pool.schedule"}
 
 
 def changed(name: str) -> tuple[TrialConfig, TrialConfig]:

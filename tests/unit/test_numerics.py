@@ -40,6 +40,13 @@ def test_configure() -> None:
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
+def test_tf32_is_a_setting_of_both_libraries_and_can_be_taken_back() -> None:
+    for tf32 in (True, False):
+        numerics.configure(threads=1, tf32=tf32)
+        assert torch.backends.cudnn.allow_tf32 is tf32
+        assert torch.backends.cuda.matmul.allow_tf32 is tf32
+
+
 def test_a_workspace_that_the_user_chose_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     numerics.configure(threads=1)
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
