@@ -103,7 +103,7 @@ def test_settings_and_methods_have_the_fixed_names() -> None:
         iterations seed protocol init lr_img lr_net batch_real outer_loop inner_loop network.name
         network.width network.depth network.activation network.norm network.pooling pool.others
         pool.main_probability pool.warmup pool.schedule precision compile threads kd.variant
-        kd.temperature kd.alpha kd.teacher evaluation.students evaluation.student_seeds evaluation.epochs
-        evaluation.lr evaluation.batch evaluation.augmentation run.report_every"""
+        kd.temperature kd.alpha kd.teacher evaluation.students evaluation.student_seeds
+        evaluation.epochs evaluation.lr evaluation.batch evaluation.augmentation run.report_every"""
     assert names == set(fixed.split())
     assert "dc" in METHODS

@@ -26,7 +26,8 @@ from harness.errors import ConfigError
 NETWORKS = ", ".join(sorted(NETWORK_NAMES))
 TOP_LEVEL = (
     "known: batch_real, compile, dataset.*, evaluation.*, init, inner_loop, ipc, iterations, kd.*, "
-    "lr_img, lr_net, method, network.*, outer_loop, pool.*, precision, protocol, run.*, seed, threads"
+    "lr_img, lr_net, method, network.*, outer_loop, pool.*, precision, protocol, run.*, seed, "
+    "threads"
 )
 
 
