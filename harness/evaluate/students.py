@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from harness import seeding
@@ -62,7 +63,7 @@ def evaluate(
     teachers = _Teachers(synthetic, config, data, named)
     for student in config.students():
         recipe = make_recipe(config.evaluation, config.dataset.name, student)
-        for seeds in _groups(config.evaluation.student_seeds):
+        for seeds in _groups(config, student, recipe, synthetic.images.device):
             trained = _train_students(synthetic, config, data, student, seeds, teachers)
             for k, network in zip(seeds, trained, strict=True):
                 accuracies = found.accuracies if (found := teachers.get(k)) else {}
@@ -108,24 +109,26 @@ def kd_gain(
         Mean over students whose two networks are finite, as a fraction; None where there is none.
     """
     control = config.model_copy(update={"kd": config.kd.model_copy(update={"variant": "control"})})
-    first = next(_groups(config.evaluation.student_seeds))
     differences = []
     for item in scores:
         if item.student_seed != 0 or item.split != split or not is_finite(item.score):
             continue
-        together = vmapped(item.student, config.ipc, item.recipe, synthetic.images.device)
-        seeds = first if together else first[:1]
-        network, *_ = _train_students(synthetic, control, data, item.student, seeds)
+        first, *_ = _groups(config, item.student, item.recipe, synthetic.images.device)
+        network, *_ = _train_students(synthetic, control, data, item.student, first)
         result = score(network, getattr(data, split))
         if is_finite(result):
             differences.append(item.score.accuracy - result.accuracy)
     return sum(differences) / len(differences) if differences else None
 
 
-def _groups(student_seeds: int) -> Iterator[range]:
-    """Student seeds that may be trained together."""
-    for start in range(0, student_seeds, TOGETHER):
-        yield range(start, min(start + TOGETHER, student_seeds))
+def _groups(
+    config: TrialConfig, student: Architecture, recipe: Recipe, device: torch.device
+) -> Iterator[range]:
+    """Student seeds in the groups that are trained together; most are trained alone."""
+    size = TOGETHER if vmapped(student, config.ipc, recipe, device) else 1
+    total = config.evaluation.student_seeds
+    for start in range(0, total, size):
+        yield range(start, min(start + size, total))
 
 
 def _train_students(
@@ -136,18 +139,17 @@ def _train_students(
     seeds: range,
     teachers: "_Teachers | None" = None,
 ) -> list[nn.Module]:
-    """Train the students of some seeds; one alone, where no group is trained together."""
+    """Train a group of students; one alone trains as it would in no group."""
     recipe = make_recipe(config.evaluation, config.dataset.name, architecture)
     students = []
     for k in seeds:
         address = ("student", architecture.label, k)
         network = _fresh(architecture, config.seed, address, data).to(synthetic.images.device)
         students.append(Student(network, address, teachers.get(k) if teachers else None))
-    if len(seeds) > 1 and vmapped(architecture, config.ipc, recipe, synthetic.images.device):
+    if len(students) > 1:
         train_together(students, synthetic, recipe, seed=config.seed, kd=config.kd)
     else:
-        for student in students:
-            train_network(student, synthetic, recipe, seed=config.seed, kd=config.kd)
+        train_network(students[0], synthetic, recipe, seed=config.seed, kd=config.kd)
     return [student.network for student in students]
 
 
