@@ -21,6 +21,9 @@ METHODS: dict[str, str] = {
 }
 """Distillation methods: name -> ``module:Class``, as text, so that reading it needs no torch."""
 
+SCHEDULED_METHODS: frozenset[str] = frozenset()
+"""Methods whose iterations depend on how many there are to be: their runs share no states."""
+
 DATASETS: tuple[str, ...] = (
     "digits",
     "mnist",
@@ -224,6 +227,8 @@ class RunSettings(Settings):
 
     report_every: int = Field(default=500, ge=1)
     """Iterations between progress reports with a quick validation score."""
+    checkpoint_every: int = Field(default=100, ge=1)
+    """Iterations between saved states, from which a killed trial goes on."""
 
 
 class Distillation(Settings):
@@ -305,6 +310,17 @@ class Distillation(Settings):
         """
         data = self.model_dump(mode="json", include=set(Distillation.model_fields))
         del data["dataset"]["root"]
+        return data
+
+    def lineage(self) -> dict[str, Any]:
+        """The settings that the states on the way to a distilled set depend on.
+
+        Distillations of one lineage share their states: those to fewer iterations are on the way
+        of those to more.
+        """
+        data = self.identity()
+        if self.method not in SCHEDULED_METHODS:
+            del data["iterations"]
         return data
 
 

@@ -4,6 +4,7 @@ A reader of a search folder, on this machine or another, sees the old file or th
 half of one, and a killed writer leaves at most a hidden ``.tmp`` file.
 """
 
+import errno
 import json
 import os
 import tempfile
@@ -39,7 +40,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             aside.unlink()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -95,13 +96,18 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         parquet.write_table(table, aside)
 
 
+def is_full(error: OSError) -> bool:
+    """Whether no more can be written, so that every other trial would meet the same."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
 def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename durable; some network file systems refuse to sync folders."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

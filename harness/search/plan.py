@@ -7,6 +7,7 @@ written: a torn last line is dropped with a warning and written again by the nex
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +56,13 @@ def make_plan(space: Space, planned: Sequence[PlannedTrial] = ()) -> list[Planne
             a release that adds a setting.
     """
     plan = list(planned)
-    known = {_address(trial.point, trial.replicate) for trial in plan}
+    known = Counter(_address(trial.point, trial.replicate) for trial in plan)
     points = list(space.points())
     for replicate in range(space.search.replicates):
         for point in points:
-            if _address(point, replicate) in known:
+            address = _address(point, replicate)
+            if known[address] > 0:  # samples may be equal
+                known[address] -= 1
                 continue
             config = space.config(point, replicate=replicate)
             trial_id = f"{len(plan):05d}-{config.digest()[:8]}"
