@@ -66,7 +66,7 @@ class Distilling:
             yield from self._make()
         else:
             key = distillation_key(self._config, self._context)
-            entry = yield from store.steps(key, self._make)
+            entry = self._get(key) or (yield from store.steps(key, self._make))
             if self._iteration < self._config.iterations:
                 self._load(entry)
                 yield from self._replay()
