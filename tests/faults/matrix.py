@@ -239,7 +239,7 @@ def a_lease_is_rubbish(scene: Scene) -> None:
 def the_store_is_deleted(scene: Scene) -> None:
     """It only saves work."""
     assert scene.run("--limit", TRIALS // 2).status == 0
-    shutil.rmtree(scene.store)
+    shutil.rmtree(scene.out / "store")
 
 
 # --- A disk that is full --------------------------------------------------------------------
@@ -248,7 +248,7 @@ def the_store_is_deleted(scene: Scene) -> None:
 @fault(times=2)
 def the_disk_is_full_at_some_write(scene: Scene) -> None:
     """Nothing half-written stays, the trial stays not_run, and the driver says why."""
-    hook = scene.hook("fsync", "full")
+    hook = scene.hook("file-fsync", "full")
     said = scene.run(hook=hook)
     assert said.status == 1, said.out
     assert "No space left on device" in said.out
@@ -382,12 +382,10 @@ def files_from_the_future(scene: Scene) -> None:
 
 # --- Real Ray -------------------------------------------------------------------------------
 
-SLOW = ["--set", "run.report_every=1"]
-"""Quick scores at each iteration: seconds a trial, so that a fault finds it at work."""
 
-
-def _at_work(scene: Scene, driver: subprocess.Popen[str], ended: int = 1) -> None:
-    assert wait_until(lambda: scene.ended() >= ended or driver.poll() is not None, 90)
+def _at_work(scene: Scene, driver: subprocess.Popen[str]) -> None:
+    """Wait until a distillation is under way."""
+    assert wait_until(lambda: scene.has_state() or driver.poll() is not None, 90)
     assert driver.poll() is None, driver.communicate()[0]
 
 
@@ -400,9 +398,8 @@ def ray_a_worker_is_killed(scene: Scene) -> None:
     """Its trial is run again, in the same run."""
     driver = scene.start_ray()
     _at_work(scene, driver)
-    workers = scene.processes(driver.pid, "ray::")
-    for process in workers[:1]:
-        os.kill(process, signal.SIGKILL)
+    worker, *_ = scene.processes(driver.pid, "ray::ResourceTrainable")
+    os.kill(worker, signal.SIGKILL)
     said = _said(driver)
     assert driver.returncode == 0, said
 
@@ -467,7 +464,9 @@ def ray_the_driver_is_terminated(scene: Scene) -> None:
 def _ray_loses(scene: Scene, name: str) -> None:
     driver = scene.start_ray()
     _at_work(scene, driver)
-    for process in scene.processes(driver.pid, name):
+    victims = scene.processes(driver.pid, name)
+    assert victims
+    for process in victims:
         os.kill(process, signal.SIGKILL)
     said = _said(driver)
     assert driver.returncode == 1, said
@@ -491,7 +490,7 @@ def ray_loses_its_control_store(scene: Scene) -> None:
 @fault("ray")
 def ray_loses_its_agent(scene: Scene) -> None:
     """The raylet goes with it."""
-    _ray_loses(scene, "agent")
+    _ray_loses(scene, "Agent")
 
 
 @fault("ray")

@@ -26,14 +26,15 @@ network.width = 8
 network.depth = 1
 evaluation.students = ["mlp"]
 evaluation.student_seeds = 1
-evaluation.epochs = 1
-run.report_every = 3
+evaluation.epochs = 20
+evaluation.lr = 0.05
+run.report_every = {report_every}
 run.checkpoint_every = 2
 
 [space]
-iterations = { grid = [3, 5] }
-pool.main_probability = { grid = [0.0, 1.0] }
-kd.variant = { grid = ["off", "softened"] }
+iterations = {{ grid = [3, 5] }}
+pool.main_probability = {{ grid = [0.0, 1.0] }}
+kd.variant = {{ grid = ["off", "softened"] }}
 """
 TRIALS = 8
 COLUMNS = ("student", "student_seed", "split", "status", "accuracy", "loss", "teacher_accuracy")
@@ -84,6 +85,8 @@ class Scene:
     reference: Rows
     calls: dict[str, int]
     """Calls at each point in an undisturbed run."""
+    report_every: int = 500
+    """Small for quick scores on the way: seconds a distillation."""
     sessions: list[int] = field(default_factory=list)
 
     @property
@@ -93,14 +96,14 @@ class Scene:
 
     @property
     def store(self) -> Path:
-        """The store."""
-        return self.out / "store"
+        """A store for several searches."""
+        return self.folder / "store"
 
     def arguments(self, *more: object, out: Path | None = None) -> list[str]:
         """The command of the search, inline."""
         path = self.folder / "faults.toml"
         if not path.exists():
-            path.write_text(SPACE)
+            path.write_text(SPACE.format(report_every=self.report_every))
         given = ["search", path, "--out", out or self.out, "--device", "cpu", "--address", "inline"]
         return [str(part) for part in (*given, *more)]
 
@@ -179,9 +182,9 @@ class Scene:
                 found.append(process)
         return found
 
-    def ended(self) -> int:
-        """Trials with a result."""
-        return len(list(self.out.glob("trials/*/trial.json")))
+    def has_state(self) -> bool:
+        """Whether a distillation has left its first state."""
+        return any(path.is_dir() for path in self.out.glob("store/distillation/*/*"))
 
     def settle(self) -> None:
         """Kill whatever a failed test has left."""

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,14 +23,16 @@ SAMPLE = {
 }
 
 
-def parameters() -> Iterator[object]:
+def parameters() -> list[Any]:
+    found = []
     for item in FAULTS:
         marks = [pytest.mark.fault]
         if item.kind == "ray":
             marks.append(pytest.mark.ray)
         if item.name in SAMPLE:
             marks.append(pytest.mark.sample)
-        yield pytest.param(item, id=item.name, marks=marks)
+        found.append(pytest.param(item, id=item.name, marks=marks))
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +58,7 @@ def scene(tmp_path: Path, undisturbed: tuple[Rows, dict[str, int]]) -> Iterator[
 @pytest.mark.parametrize("fault", parameters())
 def test_a_fault_loses_and_repeats_nothing(scene: Scene, fault: Fault) -> None:
     scene.rng = random.Random(fault.seed)
+    scene.report_every = 1 if fault.kind == "ray" else 500
     fault.happen(scene)
     scene.check()
 
