@@ -9,6 +9,7 @@ in ``--set`` and as keys of a search space. Nothing here imports torch.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -388,9 +389,9 @@ def set_dotted(data: dict[str, Any], name: str, value: object) -> None:
     Raises:
         ConfigError: The name is not a setting.
     """
-    known = list(setting_names())
+    known = _known_settings()
     if name not in known:
-        raise ConfigError(f"unknown setting '{name}'; {_near(name, known)}")
+        raise ConfigError(f"unknown setting '{name}'; {_near(name, list(known))}")
     *parents, leaf = name.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
@@ -405,6 +406,11 @@ def get_dotted(config: TrialConfig, name: str) -> Any:
     for part in name.split("."):
         value = value[part]
     return value
+
+
+@cache
+def _known_settings() -> tuple[str, ...]:
+    return tuple(setting_names())
 
 
 def _near(name: str, known: list[str]) -> str:

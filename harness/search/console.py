@@ -106,8 +106,7 @@ def describe_best(folder: SearchFolder) -> str:
     search = folder.space.search
     scored = []
     for trial in folder.plan:
-        record = folder.record(trial)
-        score = record["metrics"].get(search.metric) if record else None
+        score = folder.result(trial).metrics.get(search.metric)
         if score is not None:
             scored.append((score, trial))
     if not scored:

@@ -4,9 +4,9 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tomli_w
 
@@ -17,6 +17,7 @@ from harness.records import read_json, write_text
 from harness.schema import (
     DRIVER_FILE,
     FINISHED,
+    NOT_RUN,
     PLAN_FILE,
     SEARCH_FILE,
     STATUSES,
@@ -30,6 +31,13 @@ _PARTS = ("metrics", "timings", "diagnostics")
 """Tables without which a ``trial.json`` is not one."""
 _ADDED = "added_samples"
 """Key of ``search.toml``: how many samples each ``--add-samples`` added."""
+
+
+class Result(NamedTuple):
+    """What a search remembers of a trial."""
+
+    status: str
+    metrics: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class SearchFolder:
     space: Space
     plan: tuple[PlannedTrial, ...]
     added: tuple[int, ...] = ()
+    _results: dict[str, Result] = field(default_factory=dict, compare=False, repr=False)
+    """Of trials that have been seen to have one, which no run changes."""
 
     def prepare(self) -> None:
         """Write what is not there yet: the folder, ``search.toml``, planned trials."""
@@ -95,10 +105,21 @@ class SearchFolder:
             return None
         return record if _has_files(path.parent, record.get("files", {})) else None
 
+    def result(self, trial: PlannedTrial) -> Result:
+        """A trial's status, ``not_run`` where it has not ended, and its metrics."""
+        if (known := self._results.get(trial.trial_id)) is not None:
+            return known
+        record = self.record(trial)
+        if record is None:
+            return Result(NOT_RUN, {})
+        result = Result(str(record["status"]), record["metrics"])
+        if result.status in FINISHED:
+            self._results[trial.trial_id] = result
+        return result
+
     def status(self, trial: PlannedTrial) -> str:
         """A trial's status; ``not_run`` where it has not ended."""
-        record = self.record(trial)
-        return "not_run" if record is None else str(record["status"])
+        return self.result(trial).status
 
     def missing(self) -> list[PlannedTrial]:
         """The planned trials without a result, in order."""
