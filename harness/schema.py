@@ -20,6 +20,7 @@ STATUSES: tuple[Status, ...] = (
 )
 FINISHED: frozenset[str] = frozenset({"ok", "diverged", "stopped_early"})
 """Statuses that are results; a trial with another one is run again by the next call."""
+NOT_RUN: Status = "not_run"
 
 VALIDATION, TEST = "validation", "test"
 UNSEEN_MEAN = "validation/unseen_mean"
@@ -38,6 +39,9 @@ EVALUATIONS_FILE = "evaluations.parquet"
 DISTILLED_FILE = "distilled.safetensors"
 IMAGES_FILE = "images.png"
 ERROR_FILE = "error.txt"
+DRIVER_FILE = ".driver.lease"
+STORE_FOLDER = "store"
+RAY_FOLDER = "ray"
 
 
 class Column(NamedTuple):

@@ -5,28 +5,29 @@ knows nothing of Ray, of searches or of signals. Its result is a folder of whole
 of which is ``trial.json``: where that is, the trial has ended.
 """
 
-import enum
 import math
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from harness import diagnostics, numerics, provenance
 from harness.architecture import Architecture
+from harness.clock import Clock
 from harness.config import DatasetSettings, TrialConfig
+from harness.context import Context
 from harness.datasets import ImageData, load_dataset
-from harness.distill import Distiller, build_distiller
 from harness.distill.programs import check_compiler
+from harness.distilling import Distilling
 from harness.errors import DataError, DivergedError
-from harness.evaluate import StudentScore, evaluate, kd_gain, quick_score
+from harness.evaluate import StudentScore, Weights, evaluate, kd_gain
+from harness.events import Decision, DeferredError, Event, StoppedError
 from harness.images import write_grid
 from harness.networks import build_network
 from harness.pool import ModelPool
@@ -37,6 +38,7 @@ from harness.schema import (
     ERROR_FILE,
     EVALUATIONS_FILE,
     IMAGES_FILE,
+    NOT_RUN,
     QUICK,
     SCHEMA_VERSION,
     TEST,
@@ -45,50 +47,12 @@ from harness.schema import (
     Status,
 )
 from harness.seeding import generator
+from harness.store import Entry, Key
 from harness.synthetic import SyntheticSet
 
-T = TypeVar("T")
-
-
-class Decision(enum.Enum):
-    """Answer to a report."""
-
-    CONTINUE = "continue"
-    STOP = "stop"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A report on the way."""
-
-    iteration: int
-    """Iterations done."""
-    iterations: int
-    """Iterations to do."""
-    matching_loss: float
-    """Mean since the last report, a class and outer step."""
-    quick: float | None
-    """``validation/quick``; None where there are no validation images."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a trial is given besides its config."""
-
-    folder: Path
-    """Where its files go; made if missing."""
-    device: torch.device
-    """Where tensors live."""
-    data: ImageData
-    """Real images, on the device; kept by a warm worker."""
-    trial_id: str
-    """Name in rows and records."""
-    search: str | None = None
-    """Name of the search; None for a single run."""
-    replicate: int = 0
-    """Paired with equal replicates of other configurations."""
-    report: Callable[[Progress], Decision] = field(default=lambda _: Decision.CONTINUE)
-    """Called every ``run.report_every`` iterations."""
+TEACHER = "teacher"
+"""Kind of a teacher's entries in the store."""
+_CLOCKS = ("distill_s", "distill_cost_s", "quick_s", "eval_s", "control_s", "store_s")
 
 
 @lru_cache(maxsize=1)
@@ -156,14 +120,16 @@ def _configure(config: TrialConfig) -> None:
 def run_trial(config: TrialConfig, context: Context) -> dict[str, Any]:
     """Run a trial to its end and return its record, as in ``trial.json``.
 
-    Divergence and exhausted memory are results with a status of their own; other exceptions are
-    bugs and propagate, leaving no ``trial.json`` (see ``record_error``).
+    Divergence and exhausted memory are results with a status of their own; a trial that was told
+    to stop is ``interrupted``, and one that was told not to wait is ``not_run`` and leaves no
+    files. Other exceptions are bugs, or a disk that is full, and propagate, leaving no
+    ``trial.json`` (see ``record_error``).
     """
     steps = trial_steps(config, context)
     try:
-        progress = next(steps)
+        event = next(steps)
         while True:
-            progress = steps.send(context.report(progress))
+            event = steps.send(context.report(event))
     except StopIteration as end:
         record: dict[str, Any] = end.value
         return record
@@ -171,22 +137,30 @@ def run_trial(config: TrialConfig, context: Context) -> dict[str, Any]:
 
 def trial_steps(
     config: TrialConfig, context: Context
-) -> Generator[Progress, Decision, dict[str, Any]]:
-    """A trial as a generator: yields progress, is sent a decision, returns the record."""
+) -> Generator[Event, Decision, dict[str, Any]]:
+    """A trial as a generator: yields events, is sent a decision, returns the record."""
     _configure(config)
     numerics.reset_peak_memory(context.device)
     _clear(context.folder)
     state = _Run(config, context)
     try:
         yield from state.distil()
-        if state.status == "ok":
-            state.evaluate()
+        state.evaluate()
     except DivergedError:
         state.status = "diverged"
+    except StoppedError:
+        state.status = "interrupted"
+    except DeferredError:
+        state.status = NOT_RUN
+        with suppress(OSError):
+            context.folder.rmdir()
+        return state.record()
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
         state.status = "oom"
+    if state.status == "oom" and context.device.type == "cuda":
+        torch.cuda.empty_cache()  # or this warm worker's neighbours would have less
     return state.finish()
 
 
@@ -215,49 +189,47 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return "can't allocate memory" in str(error)
 
 
+def _timed_entry(train: Callable[[], Weights]) -> Entry:
+    start = time.perf_counter()
+    weights = train()
+    return Entry(weights, cost_s=time.perf_counter() - start)
+
+
 class _Run:
     """The moving parts of one trial."""
 
     def __init__(self, config: TrialConfig, context: Context) -> None:
+        self.notes: list[str] = []
+        if context.store is not None:
+            context = replace(context, store=context.store.telling(self.notes.append))
         self.config = config
         self.context = context
         self.status: Status = "ok"
-        self.losses: list[float] = []
-        self.quick: list[tuple[int, float]] = []
+        self.clock = Clock(context.device, *_CLOCKS)
+        self.distilling = Distilling(config, context, self.clock)
         self.scores: list[StudentScore] = []
         self.synthetic: SyntheticSet | None = None
-        self.draws: list[str] = []
         self.gain: float | None = None
-        self.timings = dict.fromkeys(("distill_s", "quick_s", "eval_s", "control_s"), 0.0)
 
-    def distil(self) -> Generator[Progress, Decision, None]:
+    def distil(self) -> Generator[Event, Decision, None]:
         """Learn the set; yields at each report, ends early where it is told to."""
-        distiller = self._timed("distill_s", self._build)
-        while distiller.iteration < self.config.iterations:
-            self._timed("distill_s", lambda: self._advance(distiller))
-            if distiller.iteration == self.config.iterations:
-                break
-            if (yield self._progress(distiller)) is Decision.STOP:
-                self.status = "interrupted"
-                return
-        synthetic = distiller.synthetic()
-        if not bool(synthetic.images.isfinite().all()):
-            raise DivergedError("images not finite after the last iteration")
-        self.synthetic = synthetic
+        self.synthetic = yield from self.distilling.steps()
 
     def evaluate(self) -> None:
         """Train the students; test images are read here and nowhere before."""
         synthetic, data = self.synthetic, self.context.data
         assert synthetic is not None
         splits = self._splits()
-        self.scores = self._timed(
-            "eval_s", lambda: list(evaluate(synthetic, self.config, data, splits))
-        )
+        with self.clock.measure("eval_s"):
+            for score in evaluate(synthetic, self.config, data, splits, self._share_teacher):
+                self.scores.append(score)
+                if self.context.stopping():
+                    self.synthetic = None
+                    self.scores = []
+                    raise StoppedError
         if self.config.kd.variant in ("softened", "legacy"):
-            self.gain = self._timed(
-                "control_s",
-                lambda: kd_gain(synthetic, self.config, data, self.scores, splits[0]),
-            )
+            with self.clock.measure("control_s"):
+                self.gain = kd_gain(synthetic, self.config, data, self.scores, splits[0])
 
     def finish(self) -> dict[str, Any]:
         """Write the trial's files, ``trial.json`` last, and return its record."""
@@ -275,12 +247,15 @@ class _Run:
                 else diverged_rows(common, self._splits())
             )
             write_rows(folder / EVALUATIONS_FILE, rows)
+        written = [folder / name for name in (EVALUATIONS_FILE, DISTILLED_FILE, IMAGES_FILE)]
+        record["files"] = {path.name: path.stat().st_size for path in written if path.exists()}
         write_json(folder / TRIAL_FILE, record)
         return record
 
     def record(self) -> dict[str, Any]:
         """The trial's record, as plain data."""
-        labels = sorted(set(self.draws))
+        losses, draws = self.distilling.losses, self.distilling.draws
+        labels = sorted(set(draws))
         return {
             "schema_version": SCHEMA_VERSION,
             "trial_id": self.context.trial_id,
@@ -290,16 +265,16 @@ class _Run:
             "protocol": self.config.protocol,
             "config": self.config.model_dump(mode="json"),
             "digest": self.config.digest(),
-            "notes": self._notes(),
+            "notes": [*self._own_notes(), *self.notes],
             "metrics": metrics(self.scores, self.config.network),
-            "timings": {**self.timings, "distill_cost_s": self.timings["distill_s"]},
+            "timings": self.clock.seconds,
             "peak_gib": numerics.peak_gib(self.context.device),
             "device": numerics.device_name(self.context.device),
-            "matching_loss": [loss if math.isfinite(loss) else None for loss in self.losses],
-            QUICK: self.quick,
+            "matching_loss": [loss if math.isfinite(loss) else None for loss in losses],
+            QUICK: self.distilling.quick,
             "pool_draws": {
                 "architectures": labels,
-                "draws": [labels.index(label) for label in self.draws],
+                "draws": [labels.index(label) for label in draws],
             },
             "diagnostics": self._diagnostics(),
             "dataset_checksum": self.context.data.checksum,
@@ -307,50 +282,18 @@ class _Run:
             "provenance": provenance.describe(),
         }
 
-    def _build(self) -> Distiller:
-        return build_distiller(self.config, self.context.data, self.context.device)
-
-    def _advance(self, distiller: Distiller) -> None:
-        """Iterate to the next report; losses leave the device once."""
-        start = distiller.iteration
-        stop = min(start + self.config.run.report_every, self.config.iterations)
-        losses: list[Tensor] = []
-        try:
-            while distiller.iteration < stop:
-                losses.append(distiller.step())
-        finally:
-            self.draws = [architecture.label for architecture in distiller.draws]
-            self.losses += torch.stack(losses).tolist() if losses else []
-        if not all(map(math.isfinite, self.losses[start:])):
-            raise DivergedError(f"matching loss not finite by iteration {stop}")
-
-    def _progress(self, distiller: Distiller) -> Progress:
-        synthetic = distiller.synthetic()
-        quick = self._timed(
-            "quick_s", lambda: quick_score(synthetic, self.config, self.context.data)
-        )
-        if quick is not None:
-            self.quick.append((distiller.iteration, quick))
-        return Progress(
-            iteration=distiller.iteration,
-            iterations=self.config.iterations,
-            matching_loss=fmean(self.losses[-self.config.run.report_every :]),
-            quick=quick,
-        )
-
-    def _timed(self, name: str, work: Callable[[], T]) -> T:
-        numerics.synchronise(self.context.device)
-        start = time.perf_counter()
-        try:
-            return work()
-        finally:
-            numerics.synchronise(self.context.device)
-            self.timings[name] += time.perf_counter() - start
+    def _share_teacher(self, identity: Mapping[str, Any], train: Callable[[], Weights]) -> Weights:
+        """Train a teacher, or take it from the store: one for all temperatures and alphas."""
+        store = self.context.store
+        if store is None:
+            return train()
+        whole = {**identity, "numerics": numerics.describe(self.context.device)}
+        return store.get_or_make(Key(TEACHER, whole), lambda: _timed_entry(train)).tensors
 
     def _splits(self) -> tuple[str, ...]:
         return (TEST,) if self.context.data.validation is None else (VALIDATION, TEST)
 
-    def _notes(self) -> list[str]:
+    def _own_notes(self) -> list[str]:
         notes = []
         counts = torch.bincount(self.context.data.train.labels)
         if self.config.batch_real > int(counts.min()):
@@ -363,8 +306,9 @@ class _Run:
         return notes
 
     def _diagnostics(self) -> dict[str, diagnostics.Diagnostic]:
+        losses, draws = self.distilling.losses, self.distilling.draws
         found = {
-            "matching_loss_flat": diagnostics.matching_loss_flat(self.losses, self.draws),
+            "matching_loss_flat": diagnostics.matching_loss_flat(losses, draws),
             "kd_below_control": diagnostics.kd_below_control(self.gain),
         }
         if self.synthetic is not None:

@@ -1,10 +1,12 @@
 """Students: fresh networks trained on a distilled set and judged on real images."""
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from harness import seeding
 from harness.architecture import Architecture
@@ -31,6 +33,16 @@ from harness.synthetic import SyntheticSet
 QUICK_STUDENTS = ("mlp", "lenet")
 _PLAIN = KDSettings()
 
+Weights = Mapping[str, Tensor]
+"""Parameters and buffers of a network by name."""
+ShareTeacher = Callable[[Mapping[str, Any], Callable[[], Weights]], Weights]
+"""Called with all that determines a teacher, as plain data, and with what trains it; returns its
+weights, which may have been trained elsewhere."""
+
+
+def _train_each(identity: Mapping[str, Any], train: Callable[[], Weights]) -> Weights:
+    return train()
+
 
 class StudentScore(NamedTuple):
     """One student network on one split."""
@@ -45,7 +57,11 @@ class StudentScore(NamedTuple):
 
 
 def evaluate(
-    synthetic: SyntheticSet, config: TrialConfig, data: ImageData, splits: Iterable[str]
+    synthetic: SyntheticSet,
+    config: TrialConfig,
+    data: ImageData,
+    splits: Iterable[str],
+    share_teacher: ShareTeacher = _train_each,
 ) -> Iterator[StudentScore]:
     """Train every student of a trial and yield its score on each split.
 
@@ -58,9 +74,10 @@ def evaluate(
         config: Students, seeds, recipe and KD.
         data: Real images, on the same device.
         splits: Names of the splits to score: ``validation``, ``test``.
+        share_teacher: Where teachers come from; by default each is trained here.
     """
     named = {name: getattr(data, name) for name in splits}
-    teachers = _Teachers(synthetic, config, data, named)
+    teachers = _Teachers(synthetic, config, data, named, share_teacher)
     for student in config.students():
         recipe = make_recipe(config.evaluation, config.dataset.name, student)
         for seeds in _groups(config, student, recipe, synthetic.images.device):
@@ -174,7 +191,9 @@ class _Teachers:
         config: TrialConfig,
         data: ImageData,
         splits: dict[str, Split],
+        share: ShareTeacher,
     ) -> None:
+        self._share = share
         self._synthetic = synthetic
         self._config = config
         self._data = data
@@ -196,8 +215,31 @@ class _Teachers:
         network = _fresh(architecture, config.seed, address, self._data)
         network = network.to(synthetic.images.device)
         recipe = make_recipe(config.evaluation, config.dataset.name, architecture)
-        train_network(Student(network, address), synthetic, recipe, seed=config.seed, kd=_PLAIN)
+
+        def train() -> Weights:
+            train_network(Student(network, address), synthetic, recipe, seed=config.seed, kd=_PLAIN)
+            weights: Weights = network.state_dict()
+            return weights
+
+        identity = {
+            "set": _content(synthetic),
+            "classes": self._data.num_classes,
+            "architecture": architecture.label,
+            "recipe": asdict(recipe),
+            "seed": config.seed,
+            "student_seed": k,
+        }
+        network.load_state_dict(self._share(identity, train))
         network.eval().requires_grad_(False)
         scores = {name: score(network, split) for name, split in self._splits.items()}
         accuracies = {name: found.accuracy for name, found in scores.items() if is_finite(found)}
         return Teacher(network, teacher_logits(network, synthetic.images), accuracies)
+
+
+def _content(synthetic: SyntheticSet) -> str:
+    """Hash of a set's images and labels: 64 hex digits."""
+    digest = hashlib.sha256()
+    for tensor in (synthetic.images, synthetic.labels):
+        digest.update(f"{tensor.dtype}/{tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()

@@ -12,6 +12,8 @@ from harness.schema import ERROR_FILE, TEST_UNSEEN_MEAN, TRIALS_FOLDER, UNSEEN_M
 from harness.search.folder import SearchFolder
 from harness.search.plan import PlannedTrial
 
+STORE_NOTE = "store: "
+"""Start of the notes of a trial that say what was wrong with the store."""
 _STYLES = {"ok": "green", "diverged": "yellow", "stopped_early": "cyan"}
 
 
@@ -67,6 +69,10 @@ class SearchConsole:
         )
         self._progress.update(self._task, description=f"trials ({shown})")
 
+    def put_back(self, trial: PlannedTrial) -> None:
+        """Take a trial off the live line that another one goes before."""
+        self._running.pop(trial.trial_id, None)
+
     def ended(self, trial: PlannedTrial) -> None:
         """Print the line of a trial that has ended, or has been lost."""
         self._running.pop(trial.trial_id, None)
@@ -84,6 +90,9 @@ class SearchConsole:
             where = self._folder.path / TRIALS_FOLDER / trial.trial_id / ERROR_FILE
             parts.append(f"see {escape(str(where))}")
         self._console.print("  ".join(part for part in parts if part), emoji=False)
+        for note in (record or {}).get("notes", []):
+            if note.startswith(STORE_NOTE):
+                self.say(f"warning: {note}")
         self._progress.advance(self._task)
 
 
@@ -97,8 +106,7 @@ def describe_best(folder: SearchFolder) -> str:
     search = folder.space.search
     scored = []
     for trial in folder.plan:
-        record = folder.record(trial)
-        score = record["metrics"].get(search.metric) if record else None
+        score = folder.result(trial).metrics.get(search.metric)
         if score is not None:
             scored.append((score, trial))
     if not scored:

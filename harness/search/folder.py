@@ -2,21 +2,42 @@
 
 import tomllib
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tomli_w
 
 from harness import provenance
 from harness.errors import ConfigError, ResultError
+from harness.lease import Holder, Leases
 from harness.records import read_json, write_text
-from harness.schema import FINISHED, PLAN_FILE, SEARCH_FILE, STATUSES, TRIAL_FILE, TRIALS_FOLDER
+from harness.schema import (
+    DRIVER_FILE,
+    FINISHED,
+    NOT_RUN,
+    PLAN_FILE,
+    SEARCH_FILE,
+    STATUSES,
+    TRIAL_FILE,
+    TRIALS_FOLDER,
+)
 from harness.search.plan import PlannedTrial, extend_plan, make_plan, read_plan
-from harness.search.space import Space
+from harness.search.space import Space, with_samples
 
 _PARTS = ("metrics", "timings", "diagnostics")
 """Tables without which a ``trial.json`` is not one."""
+_ADDED = "added_samples"
+"""Key of ``search.toml``: how many samples each ``--add-samples`` added."""
+
+
+class Result(NamedTuple):
+    """What a search remembers of a trial."""
+
+    status: str
+    metrics: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -27,29 +48,51 @@ class SearchFolder:
         path: Its folder, absolute.
         space: What is searched.
         plan: Every planned trial, in order.
+        added: Samples that extended it beyond its space, one number for each time.
     """
 
     path: Path
     space: Space
     plan: tuple[PlannedTrial, ...]
+    added: tuple[int, ...] = ()
+    _results: dict[str, Result] = field(default_factory=dict, compare=False, repr=False)
+    """Of trials that have been seen to have one, which no run changes."""
 
     def prepare(self) -> None:
         """Write what is not there yet: the folder, ``search.toml``, planned trials."""
         self.path.mkdir(parents=True, exist_ok=True)
         # First of all, since a folder that holds anything else and not this file is refused.
-        if not (self.path / SEARCH_FILE).exists():
-            origin = {key: item for key, item in provenance.describe().items() if item is not None}
-            text = tomli_w.dumps({**self.space.resolved(), "provenance": origin})
+        data = _search_file(self.path)
+        if data is None or data.get(_ADDED, []) != list(self.added):
+            data = data or {**self.space.resolved(), "provenance": _origin()}
+            text = tomli_w.dumps({**data, _ADDED: list(self.added)} if self.added else data)
             write_text(self.path / SEARCH_FILE, text)
         (self.path / TRIALS_FOLDER).mkdir(exist_ok=True)
         extend_plan(self.path / PLAN_FILE, list(self.plan))
+
+    @contextmanager
+    def driving(self) -> Iterator[None]:
+        """Be the one process that plans and runs this search.
+
+        Raises:
+            ConfigError: Another one does, and is alive.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lease = Leases().take_from_dead(self.path / DRIVER_FILE)
+        if isinstance(lease, Holder):
+            raise ConfigError(
+                f"--out: {self.path} is being run by process {lease.pid} on {lease.host}; wait for "
+                "it, or end it"
+            )
+        with lease:
+            yield
 
     def trial_folder(self, trial: PlannedTrial) -> Path:
         """Where a trial's files are."""
         return self.path / TRIALS_FOLDER / trial.trial_id
 
     def record(self, trial: PlannedTrial) -> dict[str, Any] | None:
-        """A trial's ``trial.json``; None where it has not ended or cannot be read."""
+        """A trial's ``trial.json``; None where it has not ended or a file of it is not whole."""
         path = self.trial_folder(trial) / TRIAL_FILE
         if not path.exists():
             return None
@@ -58,12 +101,25 @@ class SearchFolder:
         except ResultError:
             return None
         whole = all(isinstance(record.get(part), dict) for part in _PARTS)
-        return record if whole and record.get("status") in STATUSES else None
+        if not whole or record.get("status") not in STATUSES:
+            return None
+        return record if _has_files(path.parent, record.get("files", {})) else None
+
+    def result(self, trial: PlannedTrial) -> Result:
+        """A trial's status, ``not_run`` where it has not ended, and its metrics."""
+        if (known := self._results.get(trial.trial_id)) is not None:
+            return known
+        record = self.record(trial)
+        if record is None:
+            return Result(NOT_RUN, {})
+        result = Result(str(record["status"]), record["metrics"])
+        if result.status in FINISHED:
+            self._results[trial.trial_id] = result
+        return result
 
     def status(self, trial: PlannedTrial) -> str:
         """A trial's status; ``not_run`` where it has not ended."""
-        record = self.record(trial)
-        return "not_run" if record is None else str(record["status"])
+        return self.result(trial).status
 
     def missing(self) -> list[PlannedTrial]:
         """The planned trials without a result, in order."""
@@ -74,48 +130,82 @@ class SearchFolder:
         return Counter(self.status(trial) for trial in self.plan)
 
 
-def open_search(path: Path, space: Space, *, must_exist: bool = False) -> SearchFolder:
+def _has_files(folder: Path, sizes: Any) -> bool:
+    """Whether the files that a record names are there, at their whole size."""
+    try:
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, AttributeError):
+        return False
+
+
+def open_search(
+    path: Path, space: Space, *, must_exist: bool = False, add_samples: int | None = None
+) -> SearchFolder:
     """Find the same search in a folder, or a place for a new one; nothing is written.
 
     Args:
         path: OUT; may be missing.
         space: What to search.
         must_exist: Whether a search must be there already (``--resume``).
+        add_samples: Samples to extend a random search by. While the last extension was by as many
+            and has trials that are missing, it is that one that goes on.
 
     Raises:
-        ConfigError: Another search or something else is in the folder, or none is to be resumed.
+        ConfigError: Another search or something else is in the folder, or none is to be resumed or
+            extended, or the space has no samples.
         ResultError: The plan there cannot be read.
     """
     path = path.resolve()
-    existing = _resolved_space(path)
-    if existing is None and must_exist:
-        raise ConfigError(f"--resume: {path} holds no search; leave --resume out to start one")
+    existing = _search_file(path)
+    if existing is None:
+        _check_free(path)
+    asked = "--resume" if must_exist else "--add-samples" if add_samples else None
+    if existing is None and asked is not None:
+        raise ConfigError(f"{asked}: {path} holds no search; leave {asked} out to start one")
+    added = tuple((existing or {}).pop(_ADDED, ()))
+    (existing or {}).pop("provenance", None)
     difference = None if existing is None else _difference(existing, space.resolved())
     if difference is not None:
         raise ConfigError(
             f"{path} holds another search: {difference}; choose another --out, or undo the change"
         )
-    plan = make_plan(space, read_plan(path / PLAN_FILE))
-    return SearchFolder(path, space, tuple(plan))
+    folder = _with_plan(path, space, added)
+    if add_samples is None or (added[-1:] == (add_samples,) and folder.missing()):
+        return folder
+    return _with_plan(path, space, (*added, add_samples))
 
 
-def _resolved_space(path: Path) -> dict[str, Any] | None:
-    """The space of the search in a folder, without provenance; None where there is none yet."""
+def _with_plan(path: Path, space: Space, added: tuple[int, ...]) -> SearchFolder:
+    whole = space
+    if added:
+        whole = with_samples(space, (space.search.samples or 0) + sum(added))
+    plan = make_plan(whole, read_plan(path / PLAN_FILE))
+    return SearchFolder(path, space, tuple(plan), added)
+
+
+def _origin() -> dict[str, Any]:
+    return {key: item for key, item in provenance.describe().items() if item is not None}
+
+
+def _search_file(path: Path) -> dict[str, Any] | None:
+    """What ``search.toml`` says; None where there is none yet."""
     file = path / SEARCH_FILE
-    if file.exists():
-        try:
-            data = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{file}: cannot be read ({error}); restore or remove it") from None
-        data.pop("provenance", None)
-        return data
+    if not file.exists():
+        return None
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error}); restore or remove it") from None
+
+
+def _check_free(path: Path) -> None:
+    """Check that a folder without a search holds nothing else."""
     if path.exists() and not path.is_dir():
         raise ConfigError(f"--out: {path} is a file, expected a folder; choose another --out")
     if path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
         raise ConfigError(
             f"--out: {path} is not empty and holds no search; choose another --out or empty it"
         )
-    return None
 
 
 def _difference(old: Any, new: Any, where: str = "") -> str | None:

@@ -1,13 +1,21 @@
 """The executor of this process: runs a plan's trials one after the other, without Ray."""
 
+from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
+from harness.context import Context
+from harness.events import Decision, Event, Waiting
+from harness.schema import NOT_RUN
 from harness.search.console import SearchConsole
 from harness.search.folder import SearchFolder
+from harness.search.interruption import Interruption
 from harness.search.plan import PlannedTrial
-from harness.trial import Context, Decision, Progress, record_error, run_trial, shared_data
+from harness.search.schedule import in_order, lineage, needed_iterations
+from harness.store import Store
+from harness.trial import record_error, run_trial, shared_data
 
 
 def run_inline(
@@ -15,47 +23,94 @@ def run_inline(
     trials: Sequence[PlannedTrial],
     device: torch.device,
     console: SearchConsole,
-) -> bool:
-    """Run trials in order; each leaves its folder, whatever becomes of it.
+    store: Path,
+) -> str | None:
+    """Run trials; each leaves its folder, whatever becomes of it.
 
     Args:
         folder: The search.
-        trials: What to run.
+        trials: What to run; distinct distillations go first.
         device: Where to run it.
         console: Told of every event.
+        store: Folder of the store.
 
     Returns:
-        Whether the user interrupted the run; the trial under way then stays without a result.
+        Why the run was stopped before its end; None where it was not. The trial under way is then
+        saved in the store.
     """
-    try:
-        for trial in trials:
-            _run(folder, trial, device, console)
-            console.ended(trial)
-    except KeyboardInterrupt:
-        return True
-    return False
+    with Interruption() as interruption:
+        executor = _Inline(folder, device, console, Store(store), interruption)
+        try:
+            executor.run(in_order(trials))
+        except KeyboardInterrupt:
+            return interruption.reason or "interrupted"
+        except OSError as error:
+            return f"{error.strerror or error} ({error.filename or store})"
+        return interruption.reason
 
 
-def _run(
-    folder: SearchFolder, trial: PlannedTrial, device: torch.device, console: SearchConsole
-) -> None:
-    def report(progress: Progress) -> Decision:
-        console.advanced(trial, progress.iteration / progress.iterations)
-        return Decision.CONTINUE
+class _Inline:
+    """The trials of one call, and those that are to be tried again."""
 
-    context = Context(
-        folder=folder.trial_folder(trial),
-        device=device,
-        data=shared_data(trial.config.dataset, trial.config.protocol, device),
-        trial_id=trial.trial_id,
-        search=folder.path.name,
-        replicate=trial.replicate,
-        report=report,
-    )
-    console.advanced(trial, 0.0)
-    try:
-        run_trial(trial.config, context)
-    except OSError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a bug in one trial must not end the search
-        record_error(trial.config, context, error)
+    def __init__(
+        self,
+        folder: SearchFolder,
+        device: torch.device,
+        console: SearchConsole,
+        store: Store,
+        interruption: Interruption,
+    ) -> None:
+        self._folder = folder
+        self._device = device
+        self._console = console
+        self._store = store
+        self._interruption = interruption
+        self._needed = needed_iterations(folder.plan)
+
+    def run(self, trials: Sequence[PlannedTrial]) -> None:
+        """Run all; a trial whose set another process makes goes behind those that can start."""
+        waiting = deque((trial, False) for trial in trials)
+        out_of_memory = []
+        while waiting and not self._interruption():
+            trial, deferred = waiting.popleft()
+            status = self._run(trial, patient=deferred or not waiting)
+            if status == NOT_RUN:
+                waiting.append((trial, True))
+                continue
+            self._console.ended(trial)
+            if status == "oom":
+                out_of_memory.append(trial)
+        for trial in out_of_memory:
+            if not self._interruption():
+                self._console.say(f"{trial.trial_id} ran out of memory and is tried again alone")
+                self._run(trial, patient=True)
+                self._console.ended(trial)
+
+    def _run(self, trial: PlannedTrial, *, patient: bool) -> str:
+        def report(event: Event) -> Decision:
+            if isinstance(event, Waiting):
+                stop = self._interruption() or not patient
+                return Decision.STOP if stop else Decision.CONTINUE
+            self._console.advanced(trial, event.iteration / event.iterations)
+            return Decision.CONTINUE
+
+        context = Context(
+            folder=self._folder.trial_folder(trial),
+            device=self._device,
+            data=shared_data(trial.config.dataset, trial.config.protocol, self._device),
+            trial_id=trial.trial_id,
+            search=self._folder.path.name,
+            replicate=trial.replicate,
+            report=report,
+            store=self._store,
+            keep=frozenset(self._needed[lineage(trial)]),
+            stopping=self._interruption,
+        )
+        self._console.advanced(trial, 0.0)
+        try:
+            return str(run_trial(trial.config, context)["status"])
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug in one trial must not end the search
+            record_error(trial.config, context, error)
+            return "error"

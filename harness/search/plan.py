@@ -7,10 +7,13 @@ written: a torn last line is dropped with a warning and written again by the nex
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 from harness.config import TrialConfig, make_config
 from harness.errors import ConfigError, ResultError
@@ -55,11 +58,13 @@ def make_plan(space: Space, planned: Sequence[PlannedTrial] = ()) -> list[Planne
             a release that adds a setting.
     """
     plan = list(planned)
-    known = {_address(trial.point, trial.replicate) for trial in plan}
+    known = Counter(_address(trial.point, trial.replicate) for trial in plan)
     points = list(space.points())
     for replicate in range(space.search.replicates):
         for point in points:
-            if _address(point, replicate) in known:
+            address = _address(point, replicate)
+            if known[address] > 0:  # samples may be equal
+                known[address] -= 1
                 continue
             config = space.config(point, replicate=replicate)
             trial_id = f"{len(plan):05d}-{config.digest()[:8]}"
@@ -85,8 +90,10 @@ def read_plan(path: Path) -> list[PlannedTrial]:
 
 def extend_plan(path: Path, trials: list[PlannedTrial]) -> None:
     """Append the trials that a plan lacks, durably, after cutting a torn last line off."""
-    known = {trial.trial_id for trial in read_plan(path)}
-    missing = [trial for trial in trials if trial.trial_id not in known]
+    known = path.read_bytes() if path.exists() else b""
+    lines = {line for line in known.splitlines(keepends=True) if line.endswith(b"\n")}
+    ids = {from_json(line)["trial_id"] for line in lines}
+    missing = [trial for trial in trials if trial.trial_id not in ids]
     with path.open("ab") as file:
         file.truncate(_whole_length(path))
         for trial in missing:

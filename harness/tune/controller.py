@@ -2,13 +2,18 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from harness.schema import NOT_RUN, RAY_FOLDER
 from harness.search.console import SearchConsole
 from harness.search.folder import SearchFolder
+from harness.search.interruption import Interruption
 from harness.search.plan import PlannedTrial
+from harness.search.schedule import in_order, needed_iterations
 from harness.tune.resources import Resources
 from harness.tune.searchers import PlanSearcher
 from harness.tune.trainable import TrialWorker
@@ -23,38 +28,69 @@ def control(
     device: str,
     resources: Resources,
     console: SearchConsole,
+    store: Path,
+    stop_file: Path,
+    interruption: Interruption,
 ) -> None:
     """Run trials on the connected Ray; see ``harness.tune.run.run_on_ray``."""
+    common = {
+        "out": str(folder.path),
+        "device": device,
+        "store": str(store),
+        "stop_file": str(stop_file),
+    }
+
+    def fit(chosen: Sequence[PlannedTrial], given: Resources) -> None:
+        searcher = PlanSearcher(chosen, common, needed_iterations(folder.plan), interruption)
+        _fit(folder, searcher, given, _Events(chosen, console, interruption))
+
+    try:
+        fit(in_order(trials), resources)
+        out_of_memory = [trial for trial in trials if folder.status(trial) == "oom"]
+        if out_of_memory and not interruption():
+            number = len(out_of_memory)
+            console.say(f"{number} ran out of memory: tried again alone, on a whole device each")
+            fit(out_of_memory, _whole(resources))
+    finally:
+        shutil.rmtree(folder.path / RAY_FOLDER, ignore_errors=True)
+
+
+def _whole(resources: Resources) -> Resources:
+    """So much for a trial that no other one runs beside it on its device."""
+    if resources.gpus_per_trial > 0:
+        return replace(resources, gpus_per_trial=max(1.0, resources.gpus_per_trial))
+    return replace(resources, cpus_per_trial=resources.cpus)
+
+
+def _fit(
+    folder: SearchFolder, searcher: PlanSearcher, resources: Resources, events: "_Events"
+) -> None:
     tuner = tune.Tuner(
         tune.with_resources(
             TrialWorker, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
         ),
-        tune_config=tune.TuneConfig(
-            search_alg=PlanSearcher(trials, {"out": str(folder.path), "device": device}),
-            num_samples=-1,
-            reuse_actors=True,
-        ),
+        tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(folder.path / "ray"),
+            storage_path=str(folder.path / RAY_FOLDER),
             verbose=0,
-            callbacks=[_Events(trials, console)],
+            callbacks=[events],
             failure_config=tune.FailureConfig(max_failures=_LOST_WORKERS_A_TRIAL),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
-    try:
-        tuner.fit()
-    finally:
-        shutil.rmtree(folder.path / "ray", ignore_errors=True)
+    tuner.fit()
 
 
 class _Events(tune.Callback):  # type: ignore[misc]
     """Tells the console what Tune's controller sees."""
 
-    def __init__(self, trials: Sequence[PlannedTrial], console: SearchConsole) -> None:
+    def __init__(
+        self, trials: Sequence[PlannedTrial], console: SearchConsole, interruption: Interruption
+    ) -> None:
         self._planned = {trial.trial_id: trial for trial in trials}
         self._console = console
+        self._interruption = interruption
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune writes itself to disk with its callbacks, and is never read back."""
@@ -66,6 +102,8 @@ class _Events(tune.Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any
     ) -> None:
+        if result["reason"]:
+            self._interruption.request(result["reason"])
         if not result["done"]:
             self._console.advanced(self._planned[trial.config["trial_id"]], result["fraction"])
 
@@ -74,7 +112,11 @@ class _Events(tune.Callback):  # type: ignore[misc]
         self._console.say(f"{planned.trial_id} lost its worker and is started again")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._console.ended(self._planned[trial.config["trial_id"]])
+        planned = self._planned[trial.config["trial_id"]]
+        if trial.last_result.get("status") == NOT_RUN:
+            self._console.put_back(planned)
+        else:
+            self._console.ended(planned)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._console.ended(self._planned[trial.config["trial_id"]])

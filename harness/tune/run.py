@@ -7,7 +7,6 @@ is set, and it is set in one place.
 import logging
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -15,13 +14,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from harness.errors import ConfigError
+from harness.schema import RAY_FOLDER
 from harness.search.console import SearchConsole
 from harness.search.folder import SearchFolder
+from harness.search.interruption import Interruption, StopFile
 from harness.search.plan import PlannedTrial
+from harness.tune.health import RayWatch
 from harness.tune.resources import Resources
 from harness.tune.watchdog import __file__ as watchdog_file
 
@@ -49,7 +50,8 @@ def run_on_ray(
     address: str,
     resources: Resources,
     console: SearchConsole,
-) -> bool:
+    store: Path,
+) -> str | None:
     """Run trials on Ray Tune; their results are in their folders.
 
     Args:
@@ -60,9 +62,10 @@ def run_on_ray(
             token is found as Ray does (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH).
         resources: What may be used.
         console: Told of every event.
+        store: Folder of the store.
 
     Returns:
-        Whether the run was interrupted by a signal.
+        Why the run was stopped before its end; None where it was not.
 
     Raises:
         ConfigError: No trial fits the resources, or Ray cannot be started or reached.
@@ -70,33 +73,27 @@ def run_on_ray(
     os.environ.update(_ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(resources.slots()))
     os.environ.pop("RAY_ADDRESS", None)
     session = _private_ray(resources) if address == "local" else _running_ray(address)
+    stop_file = StopFile(folder.path / RAY_FOLDER / "stop")
+    interruption = Interruption(stop_file.ask)
     try:
-        with session, _signals_interrupt():
+        # ``ray.init`` puts its own SIGTERM handler in place, so ours comes after it.
+        with RayWatch(interruption) as watch, session, interruption, watch.watching():
             from harness.tune.controller import control
 
-            control(folder, trials, device=device, resources=resources, console=console)
+            stop_file.create()
+            control(
+                folder,
+                trials,
+                device=device,
+                resources=resources,
+                console=console,
+                store=store,
+                stop_file=stop_file.path,
+                interruption=interruption,
+            )
     except (KeyboardInterrupt, SystemExit):
-        return True
-    return False
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into KeyboardInterrupt.
-
-    ``ray.init`` puts its own SIGTERM handler in place, so this comes after it.
-    """
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        return interruption.reason or "interrupted"
+    return interruption.reason
 
 
 @contextmanager

@@ -1,44 +1,78 @@
 """Searchers for Ray Tune's controller."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
 
+from harness.schema import NOT_RUN
 from harness.search.plan import PlannedTrial
+from harness.search.schedule import lineage
 
 
 class PlanSearcher(Searcher):  # type: ignore[misc]
-    """Proposes the trials of a plan, in order, and then nothing more."""
+    """Proposes the trials of a plan, in order, and then nothing more.
 
-    def __init__(self, trials: Sequence[PlannedTrial], common: dict[str, Any]) -> None:
+    A trial that comes back ``not_run``, because another makes its distilled set, is proposed again
+    behind the others, and then waits.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[PlannedTrial],
+        common: Mapping[str, Any],
+        needed: Mapping[str, Sequence[int]],
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Prepare to replay.
 
         Args:
             trials: What to propose.
             common: Put into every trial's Tune config besides ``trial_id``.
+            needed: Iterations that the plan needs of each lineage.
+            stopping: Whether to propose nothing more.
         """
         super().__init__(metric=None, mode=None)
-        self._waiting = list(reversed(trials))
+        self._waiting = deque((trial, False) for trial in trials)
         self._common = common
+        self._needed = needed
+        self._stopping = stopping
+        self._running: dict[str, PlannedTrial] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next planned trial as a Tune config; ``Searcher.FINISHED`` after the last."""
-        if not self._waiting:
-            finished: str = Searcher.FINISHED
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes its searcher to disk, and it is never read back."""
+        return {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next planned trial as a Tune config.
+
+        Returns:
+            ``Searcher.FINISHED`` after the last; None where a running one may yet come back.
+        """
+        finished: str = Searcher.FINISHED
+        if self._stopping():
             return finished
-        trial = self._waiting.pop()
+        if not self._waiting:
+            return None if self._running else finished
+        trial, deferred = self._waiting.popleft()
+        self._running[trial_id] = trial
         return {
             **self._common,
             "trial_id": trial.trial_id,
             "replicate": trial.replicate,
             "settings": trial.config.model_dump(mode="json"),
+            "keep": list(self._needed[lineage(trial)]),
+            "patient": deferred or not self._waiting,
         }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing is learned from results: the plan is fixed."""
+        """Take back a trial that was not run; nothing else is learned: the plan is fixed."""
+        trial = self._running.pop(trial_id, None)
+        if trial is not None and result is not None and result.get("status") == NOT_RUN:
+            self._waiting.append((trial, True))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the plan and the trial folders are the truth."""

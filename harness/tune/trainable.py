@@ -1,6 +1,7 @@
 """The Trainable: runs one trial after another in a warm worker process."""
 
 from collections.abc import Generator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,21 @@ import torch
 from ray import tune
 
 from harness.config import TrialConfig, make_config
-from harness.schema import QUICK, TRIALS_FOLDER, UNSEEN_MEAN
-from harness.trial import Context, Decision, Progress, record_error, shared_data, trial_steps
+from harness.context import Context
+from harness.events import Decision, Event, Waiting
+from harness.records import is_full
+from harness.schema import NOT_RUN, QUICK, TRIALS_FOLDER, UNSEEN_MEAN
+from harness.search.interruption import StopFile
+from harness.store import Store
+from harness.trial import record_error, shared_data, trial_steps
 
-Steps = Generator[Progress, Decision, dict[str, Any]]
+Steps = Generator[Event, Decision, dict[str, Any]]
+
+
+@lru_cache(maxsize=1)
+def _shared_store(path: str) -> Store:
+    """The store, one object for the trials of a worker: it remembers what it saw of leases."""
+    return Store(Path(path))
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
@@ -25,11 +37,24 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         """Remember what to run."""
         self._tune_config = config
         self._steps: Steps | None = None
+        self._answer = Decision.CONTINUE
+        self._stopping = StopFile(Path(config["stop_file"]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Remember what to run next; the process and its images stay."""
+        self.cleanup()
         self.setup(new_config)
         return True
+
+    def cleanup(self) -> None:
+        """Save the state of a trial that a scheduler has cut."""
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            try:
+                while True:
+                    steps.send(Decision.STOP)
+            except (StopIteration, OSError):
+                return
 
     def step(self) -> dict[str, Any]:
         """Run to the next report, or to the end.
@@ -39,20 +64,33 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         """
         try:
             if self._steps is None:
+                if self._stopping():
+                    return self._result(done=True, status=NOT_RUN)
                 self._steps = self._open()
-                progress = next(self._steps)
+                event = next(self._steps)
             else:
-                progress = self._steps.send(Decision.CONTINUE)
+                event = self._steps.send(self._answer)
         except StopIteration as end:
+            self._steps = None
             record: dict[str, Any] = end.value
             return self._result(done=True, status=record["status"], metrics=record["metrics"])
-        except OSError:
-            raise
+        except OSError as error:
+            self._steps = None
+            if not is_full(error):
+                raise
+            reason = f"{error.strerror} ({error.filename or self._tune_config['out']})"
+            return self._result(done=True, status=NOT_RUN, reason=reason)
         except Exception as error:  # noqa: BLE001 - recorded with its traceback
+            self._steps = None
             record_error(*self._trial(), error)
-            return self._result(done=True, status="error", metrics={})
-        metrics = {QUICK: progress.quick}
-        fraction = progress.iteration / progress.iterations
+            return self._result(done=True, status="error")
+        if isinstance(event, Waiting):
+            patient = self._tune_config["patient"] and not self._stopping()
+            self._answer = Decision.CONTINUE if patient else Decision.STOP
+            return self._result(done=False, status="waiting", fraction=0.0)
+        self._answer = Decision.CONTINUE
+        metrics = {QUICK: event.quick}
+        fraction = event.iteration / event.iterations
         return self._result(done=False, status="running", metrics=metrics, fraction=fraction)
 
     def _open(self) -> Steps:
@@ -69,16 +107,27 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             trial_id=given["trial_id"],
             search=Path(given["out"]).name,
             replicate=given["replicate"],
+            store=_shared_store(given["store"]),
+            keep=frozenset(given["keep"]),
+            stopping=self._stopping,
         )
         return config, context
 
     def _result(
-        self, *, done: bool, status: str, metrics: dict[str, Any], fraction: float = 1.0
+        self,
+        *,
+        done: bool,
+        status: str,
+        metrics: dict[str, Any] | None = None,
+        fraction: float = 1.0,
+        reason: str = "",
     ) -> dict[str, Any]:
+        found = metrics or {}
         return {
             "done": done,
             "status": status,
             "fraction": fraction,
-            UNSEEN_MEAN: metrics.get(UNSEEN_MEAN),
-            QUICK: metrics.get(QUICK),
+            "reason": reason,
+            UNSEEN_MEAN: found.get(UNSEEN_MEAN),
+            QUICK: found.get(QUICK),
         }

@@ -78,8 +78,9 @@ def test_the_commands_and_their_options_are_frozen() -> None:
         options = [text for parameter in command.params for text in parameter.opts]
         found[name] = sorted(text for text in options if text.startswith("--"))
     assert found == {
-        "run": ["--config", "--device", "--out", "--set"],
+        "run": ["--config", "--device", "--out", "--set", "--store"],
         "search": [
+            "--add-samples",
             "--address",
             "--cpus-per-trial",
             "--device",
@@ -90,10 +91,12 @@ def test_the_commands_and_their_options_are_frozen() -> None:
             "--resume",
             "--samples",
             "--set",
+            "--store",
         ],
         "report": ["--to"],
         "spaces": [],
         "datasets": [],
+        "store": [],
     }
 
 
@@ -104,6 +107,7 @@ def test_settings_and_methods_have_the_fixed_names() -> None:
         network.width network.depth network.activation network.norm network.pooling pool.others
         pool.main_probability pool.warmup pool.schedule precision compile threads kd.variant
         kd.temperature kd.alpha kd.teacher evaluation.students evaluation.student_seeds
-        evaluation.epochs evaluation.lr evaluation.batch evaluation.augmentation run.report_every"""
+        evaluation.epochs evaluation.lr evaluation.batch evaluation.augmentation run.report_every
+        run.checkpoint_every"""
     assert names == set(fixed.split())
     assert "dc" in METHODS

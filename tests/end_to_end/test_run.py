@@ -52,6 +52,7 @@ def test_a_trial_leaves_what_the_design_says(call: Call, tmp_path: Path) -> None
         "distilled.safetensors",
         "evaluations.parquet",
         "images.png",
+        "store",
         "trial.json",
     ]
     record = json.loads((tmp_path / "a" / "trial.json").read_text())

@@ -50,6 +50,8 @@ BOTTOM = (
     "harness.architecture",
     "harness.config",
     "harness.errors",
+    "harness.events",
+    "harness.lease",
     "harness.overrides",
     "harness.provenance",
     "harness.records",
@@ -62,8 +64,18 @@ MIDDLE = modules_of(
     "harness.networks",
     "harness.datasets",
     "harness.synthetic",
+    "harness.store",
+    "harness.store_files",
+    "harness.clock",
 )
-UPPER = modules_of("harness.distill", "harness.evaluate", "harness.diagnostics", "harness.results")
+UPPER = modules_of(
+    "harness.context",
+    "harness.diagnostics",
+    "harness.distill",
+    "harness.distilling",
+    "harness.evaluate",
+    "harness.results",
+)
 SEARCH = [name for name in modules_of("harness.search") if name != "harness.search.inline"]
 
 

@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_synced_is_no_error(
         raise OSError(errno.EINVAL, "Invalid argument")
 
     monkeypatch.setattr(os, "open", refuse)
-    records._sync_folder(tmp_path)
+    records.sync_folder(tmp_path)
 
 
 def test_a_missing_folder_and_a_folder_in_the_way(tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_json_refuses_what_is_not_a_number(tmp_path: Path, value: float) -> None
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "cannot be read (Expecting value"),
-        (b'{"a": 1', "cannot be read (Expecting"),
-        (b"\xff\xfe", "cannot be read ('utf-8' codec"),
+        (b"", "cannot be read (expected value"),
+        (b'{"a": 1', "cannot be read (EOF while parsing"),
+        (b"\xff\xfe", "cannot be read (expected value"),
         (b"[1]", "got list, expected a JSON object; remove it"),
         (b"3", "got int, expected a JSON object; remove it"),
     ],

@@ -12,19 +12,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from harness import numerics, trial
+from harness import distilling, numerics, trial
 from harness.config import DatasetSettings, TrialConfig, make_config
+from harness.context import Context
 from harness.datasets import ImageData, Split
 from harness.distill import learner
 from harness.distill.dc import DC
 from harness.distill.matching import Match
 from harness.errors import ConfigError, DataError
+from harness.events import Decision, Event, Progress
 from harness.schema import COLUMNS, SCHEMA_VERSION, UNSEEN_MEAN
 from harness.synthetic import load_synthetic
 from harness.trial import (
-    Context,
-    Decision,
-    Progress,
     check_fits,
     preflight,
     record_error,
@@ -79,7 +78,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(len(calls))
         return 0.5
 
-    monkeypatch.setattr(trial, "quick_score", quick_score)
+    monkeypatch.setattr(distilling, "quick_score", quick_score)
     return calls
 
 
@@ -107,6 +106,7 @@ def test_a_trial_leaves_its_files(tiny: ImageData, tmp_path: Path) -> None:
         "eval_s",
         "quick_s",
         "control_s",
+        "store_s",
     }
     assert record["timings"]["distill_s"] > 0.0
     assert record["timings"]["distill_cost_s"] == record["timings"]["distill_s"]
@@ -211,7 +211,8 @@ def test_the_paper_s_protocol_has_test_rows_only(tiny: ImageData, tmp_path: Path
     data = replace(tiny, validation=None)
     reports: list[Progress] = []
 
-    def report(progress: Progress) -> Decision:
+    def report(progress: Event) -> Decision:
+        assert isinstance(progress, Progress)
         reports.append(progress)
         return Decision.CONTINUE
 
@@ -276,7 +277,8 @@ def test_reports_come_every_so_many_iterations_but_not_at_the_end(
 ) -> None:
     reports: list[Progress] = []
 
-    def report(progress: Progress) -> Decision:
+    def report(progress: Event) -> Decision:
+        assert isinstance(progress, Progress)
         reports.append(progress)
         return Decision.CONTINUE
 
@@ -298,6 +300,7 @@ def test_reports_come_every_so_many_iterations_but_not_at_the_end(
 def test_a_real_quick_score_is_a_validation_accuracy(tiny: ImageData, tmp_path: Path) -> None:
     steps = trial_steps(configure(run={"report_every": 2}), place(tmp_path / "t", tiny))
     progress = next(steps)
+    assert isinstance(progress, Progress)
     assert progress.quick is not None
     assert 0.5 < progress.quick <= 1.0
     with pytest.raises(StopIteration) as end:

@@ -1,0 +1,1 @@
+"""Faults over running searches; ``make test-faults`` runs them all."""
