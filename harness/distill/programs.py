@@ -60,15 +60,14 @@ class Compiled(Eager):
         # It says at each start that a CPU has no CUDA.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         bound = _Bound(self.network, function, settings)
-        names = [f"network.{name}" for name in self._state()]
+        learned = dict(self.network.named_parameters())
 
         def program(state: list[Tensor], *inputs: Tensor) -> tuple[Tensor, ...]:
-            leaves = [
-                tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in state
-            ]
-            outputs: tuple[Tensor, ...] = functional_call(
-                bound, dict(zip(names, leaves, strict=True)), inputs
-            )
+            leaves = {
+                f"network.{name}": tensor.detach().requires_grad_(name in learned)
+                for name, tensor in zip(self._state(), state, strict=True)
+            }
+            outputs: tuple[Tensor, ...] = functional_call(bound, leaves, inputs)
             return outputs
 
         state = [tensor.detach() for tensor in self._state().values()]

@@ -11,7 +11,7 @@ from harness.config import make_config
 from harness.datasets import ImageData
 from harness.distill.dc import DC
 from harness.distill.learner import training_gradients
-from harness.distill.matching import match_gradients
+from harness.distill.matching import freeze_batch_norms, has_batch_norm, match_gradients
 from harness.distill.programs import Compiled, check_compiler
 from harness.errors import ConfigError
 from harness.networks import Network, build_network
@@ -19,14 +19,18 @@ from harness.trial import preflight
 from tests.reference import matching as reference
 
 SMALL = Architecture(width=4, depth=1)
+EVERY_KIND_OF_LAYER = (
+    Architecture(width=4, depth=1, norm="batchnorm", activation="swish", pooling="maxpooling"),
+    Architecture(width=4, depth=1, norm="layernorm", activation="sigmoid", pooling="none"),
+)
 
 
 def rng(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def make_network() -> Network:
-    return build_network(SMALL, in_shape=(1, 28, 28), classes=3, generator=rng(0))
+def make_network(architecture: Architecture = SMALL) -> Network:
+    return build_network(architecture, in_shape=(1, 28, 28), classes=3, generator=rng(0))
 
 
 def relative(found: Tensor, expected: Tensor) -> float:
@@ -35,8 +39,11 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_compiled_matching_agrees_with_the_plain_version_as_weights_change() -> None:
-    network = make_network().double()
+@pytest.mark.parametrize("architecture", [SMALL, *EVERY_KIND_OF_LAYER], ids=lambda a: a.label)
+def test_compiled_matching_agrees_with_the_plain_version_as_weights_change(
+    architecture: Architecture,
+) -> None:
+    network = make_network(architecture).double()
     programs = Compiled(network)
     images = torch.randn(6, 1, 28, 28, dtype=torch.float64, generator=rng(1))
     labels = torch.arange(3).repeat_interleave(2)
@@ -45,6 +52,8 @@ def test_compiled_matching_agrees_with_the_plain_version_as_weights_change() -> 
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=rng(seed)), alpha=0.1)
+        if has_batch_norm(network):
+            freeze_batch_norms(network, torch.cat(real) + seed)
         loss, gradient = match_gradients(network, images, labels, real, programs=programs)
         expected_loss, expected = reference.match(network, images, 2, real)
         assert relative(loss, expected_loss) <= 1e-10
