@@ -385,6 +385,7 @@ OTHER: dict[str, Any] = {
     "evaluation.batch": 16,
     "evaluation.augmentation": "none",
     "run.report_every": 3,
+    "run.checkpoint_every": 3,
 }
 ONE_LEGAL_VALUE = {"method", "precision", "pool.schedule"}
 
