@@ -44,7 +44,6 @@ def test_what_a_plan_needs_of_each_distillation() -> None:
     assert needed == {lineage(plan[0]): [5, 20], lineage(plan[3]): [7]}
 
 
-@pytest.mark.ray
 def test_a_trial_that_comes_back_is_proposed_again_behind_the_others() -> None:
     from ray.tune.search import Searcher
 
@@ -71,7 +70,6 @@ def test_a_trial_that_comes_back_is_proposed_again_behind_the_others() -> None:
     assert searcher.suggest("t5") == Searcher.FINISHED
 
 
-@pytest.mark.ray
 def test_a_search_that_is_to_stop_proposes_nothing() -> None:
     from ray.tune.search import Searcher
 
