@@ -316,7 +316,7 @@ def eight_searches_at_once(scene: Scene) -> None:
     outs = [scene.out.with_name(f"out-{n}") for n in range(8)]
     running = [scene.start("--store", scene.store, out=out) for out in outs]
     for each in running:
-        assert each.wait(120).status == 0
+        assert each.wait(200).status == 0
     assert all(rows(out) == scene.reference for out in outs)
 
 
@@ -385,12 +385,12 @@ def files_from_the_future(scene: Scene) -> None:
 
 def _at_work(scene: Scene, driver: subprocess.Popen[str]) -> None:
     """Wait until a distillation is under way."""
-    assert wait_until(lambda: scene.has_state() or driver.poll() is not None, 90)
+    assert wait_until(lambda: scene.has_state() or driver.poll() is not None, 150)
     assert driver.poll() is None, driver.communicate()[0]
 
 
 def _said(driver: subprocess.Popen[str]) -> str:
-    return driver.communicate(timeout=90)[0]
+    return driver.communicate(timeout=150)[0]
 
 
 @fault("ray")
@@ -420,7 +420,7 @@ def ray_the_holder_of_a_lease_is_killed(scene: Scene) -> None:
                 continue
         return bool(held) or driver.poll() is not None
 
-    assert wait_until(seen, 90)
+    assert wait_until(seen, 150)
     os.kill(held[0], signal.SIGKILL)
     said = _said(driver)
     assert driver.returncode == 0, said
@@ -459,6 +459,26 @@ def ray_the_driver_is_terminated(scene: Scene) -> None:
     scene.check_no_process()
     shutil.rmtree(scene.out / "ray", ignore_errors=True)
     assert scene.run_ray().status == 0
+
+
+@fault("ray")
+def ray_memory_runs_out_in_a_worker(scene: Scene) -> None:
+    """The trial is tried again alone, after the others, in the same run."""
+    said = scene.run_ray(
+        f"""
+from harness.distill.dc import DC
+step, once = DC.step, Path({str(scene.folder / "once")!r})
+def failing(self):
+    if self.iteration == 3 and not once.exists():
+        once.touch()
+        raise MemoryError
+    return step(self)
+DC.step = failing
+"""
+    )
+    assert said.status == 0, said.out + said.err
+    assert "1 ran out of memory: tried again alone" in said.out
+    assert [line for line in said.out.splitlines() if " oom " in line] != []
 
 
 def _ray_loses(scene: Scene, name: str) -> None:
