@@ -4,14 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test test-faults check format bench clean
 
 demo: $(READY)
 	$(BIN)/harness search demo --out runs/demo
 	$(BIN)/harness report runs/demo --to runs/demo/report.html
 
 test: $(READY)
-	$(BIN)/pytest --numprocesses auto --cov --cov-report term:skip-covered
+	$(BIN)/pytest --numprocesses auto -m "not fault or sample" --cov --cov-report term:skip-covered
+
+test-faults: $(READY)
+	$(BIN)/pytest --numprocesses auto -m fault tests/faults
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from torch import Tensor
 from harness import trial
 from harness.distill.dc import DC
 from harness.evaluate import students
-from tests.end_to_end.conftest import TINY, Call
+from tests.end_to_end.conftest import TINY, Call, shell
 from tests.end_to_end.test_bad_input import one_line
 from tests.end_to_end.test_search import results, statuses
 
@@ -374,3 +374,18 @@ def test_a_store_that_is_not_there(call: Call, tmp_path: Path, command: str) -> 
     said = call("store", command, tmp_path / "none")
     assert said.status == 2
     assert "give a store's or a search's folder" in one_line(said.err)
+
+
+@pytest.mark.ray
+def test_under_ray_one_worker_distils_and_the_others_have_it_from_the_store(
+    tmp_path: Path,
+) -> None:
+    text = KD_GRID.replace("[1.0, 1.5, 2.0, 4.0, 8.0, 16.0]", "[1.0, 2.0]")
+    out = tmp_path / "out"
+    said = shell("search", space(tmp_path, text), "--out", out)
+    assert said.status == 0, said.out + said.err
+    assert "10 ok" in said.out.splitlines()
+    timings = [json.loads(path.read_text())["timings"] for path in out.glob("trials/*/trial.json")]
+    made = [item for item in timings if item["distill_s"] == item["distill_cost_s"]]
+    assert len(made) == 1
+    assert {item["distill_cost_s"] for item in timings} == {made[0]["distill_cost_s"]}

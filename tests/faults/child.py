@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 IMPORTED = [
+    "torch._dynamo",  # which the first optimizer would import: a second or more
     "harness.commands.search",
     "harness.search.inline",
     "harness.distill.dc",

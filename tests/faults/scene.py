@@ -6,6 +6,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import textwrap
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 from pyarrow import parquet
 
-from tests.end_to_end.conftest import Said, processes_of_session, shell, start, wait_until
+from tests.end_to_end.conftest import HARNESS, Said, processes_of_session, start, wait_until
 from tests.faults.child import IMPORTED, Hook, main
 
 SPACE = """
@@ -37,6 +39,12 @@ pool.main_probability = {{ grid = [0.0, 1.0] }}
 kd.variant = {{ grid = ["off", "softened"] }}
 """
 TRIALS = 8
+ROOT = Path(__file__).parents[2]
+_IN_WORKERS = """
+from pathlib import Path
+if "default_worker" in Path("/proc/self/cmdline").read_text():
+    pass
+"""
 COLUMNS = ("student", "student_seed", "split", "status", "accuracy", "loss", "teacher_accuracy")
 EXPIRY_S = 1.0
 
@@ -60,7 +68,7 @@ class Running:
         """Send a signal."""
         os.kill(self.pid, number)
 
-    def wait(self, seconds: float = 60) -> Said:
+    def wait(self, seconds: float = 120) -> Said:
         """Wait for the end; a search that does not end fails the test."""
         self.process.join(seconds)
         assert self.process.exitcode is not None, f"it hangs: {self.log.read_text()}"
@@ -164,11 +172,25 @@ class Scene:
         self.sessions.append(driver.pid)
         return driver
 
-    def run_ray(self, *more: object) -> Said:
-        """Run the search on a private Ray to its end."""
-        arguments = self.arguments(*more)
+    def run_ray(self, patch: str = "") -> Said:
+        """Run the search on a private Ray to its end.
+
+        Args:
+            patch: Code that each worker runs before it does anything else.
+        """
+        arguments = self.arguments()
         arguments[arguments.index("inline")] = "local"
-        return shell(*arguments)
+        (self.folder / "sitecustomize.py").write_text(_IN_WORKERS + textwrap.indent(patch, "    "))
+        path = os.pathsep.join([str(self.folder), str(ROOT)])
+        done = subprocess.run(
+            [*HARNESS, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            env={**os.environ, "PYTHONPATH": path},
+            check=False,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
 
     def processes(self, session: int, name: str) -> list[int]:
         """Processes of a session by the start of their command line's first word."""

@@ -55,6 +55,7 @@ def scene(tmp_path: Path, undisturbed: tuple[Rows, dict[str, int]]) -> Iterator[
     made.settle()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", parameters())
 def test_a_fault_loses_and_repeats_nothing(scene: Scene, fault: Fault) -> None:
     scene.rng = random.Random(fault.seed)

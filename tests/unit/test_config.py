@@ -388,6 +388,7 @@ OTHER: dict[str, Any] = {
     "run.report_every": 3,
     "precision": "tf32",
     "compile": True,
+    "run.checkpoint_every": 3,
 }
 ONE_LEGAL_VALUE = {"method", "pool.schedule"}
 

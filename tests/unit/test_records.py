@@ -142,7 +142,7 @@ def test_json_refuses_what_is_not_a_number(tmp_path: Path, value: float) -> None
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "cannot be read (expected value"),
+        (b"", "cannot be read (EOF while parsing"),
         (b'{"a": 1', "cannot be read (EOF while parsing"),
         (b"\xff\xfe", "cannot be read (expected value"),
         (b"[1]", "got list, expected a JSON object; remove it"),
