@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from harness.datasets import Images
 from harness.errors import DataError
 from harness.records import whole_file
 
@@ -83,7 +84,7 @@ def init_from_noise(
     return torch.randn((classes * ipc, *shape), generator=rng)
 
 
-def init_from_real(images: Tensor, labels: Tensor, *, ipc: int, rng: torch.Generator) -> Tensor:
+def init_from_real(images: Images, labels: Tensor, *, ipc: int, rng: torch.Generator) -> Tensor:
     """Draw ``ipc`` different real images of each class.
 
     Args:

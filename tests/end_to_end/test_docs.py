@@ -104,6 +104,7 @@ def test_settings_and_methods_have_the_fixed_names() -> None:
         network.width network.depth network.activation network.norm network.pooling pool.others
         pool.main_probability pool.warmup pool.schedule precision threads kd.variant kd.temperature
         kd.alpha kd.teacher evaluation.students evaluation.student_seeds evaluation.epochs
-        evaluation.lr evaluation.batch evaluation.augmentation run.report_every"""
+        evaluation.lr evaluation.batch evaluation.augmentation run.report_every
+        dataset.resize dataset.skip_bad dataset.pixels"""
     assert names == set(fixed.split())
     assert "dc" in METHODS

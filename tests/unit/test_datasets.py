@@ -7,6 +7,7 @@ import struct
 import sys
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 
 from harness.config import DATASETS, DatasetSettings
-from harness.datasets import ImageData, data_root, dataset_status, load_dataset
+from harness.datasets import ImageData, Split, data_root, dataset_status, load_dataset
 from harness.datasets.image_data import measure
 from harness.datasets.published import PUBLISHED, fetch_command
 from harness.datasets.splits import apportion
@@ -26,8 +27,19 @@ JPEG_CIFAR10 = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg.tar
 
 
 def load(name: str, root: Path | None = None, protocol: str = "held-out", **more: Any) -> ImageData:
+    """Load with every image as a float tensor, whatever the dataset keeps them as."""
     settings = DatasetSettings(name=name, root=None if root is None else str(root), **more)
-    return load_dataset(settings, protocol=protocol)
+    data = load_dataset(settings, protocol=protocol)
+
+    def floats(split: Split) -> Split:
+        return Split(split.images[:], split.labels)
+
+    return replace(
+        data,
+        train=floats(data.train),
+        validation=None if data.validation is None else floats(data.validation),
+        test=floats(data.test),
+    )
 
 
 def prints(images: torch.Tensor) -> list[str]:
@@ -546,10 +558,10 @@ def test_imagefolder_is_the_same_with_any_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_folder(tmp_path)
-    monkeypatch.setattr("harness.datasets.folder._CHUNK", 2)
+    monkeypatch.setattr("harness.datasets.listing._CHUNK", 2)
     checksums = set()
     for cores in (1, 7):
-        monkeypatch.setattr("harness.datasets.folder.available_cpus", lambda cores=cores: cores)
+        monkeypatch.setattr("harness.datasets.listing.available_cpus", lambda cores=cores: cores)
         checksums.add(load("imagefolder", folder).checksum)
     assert len(checksums) == 1
 
@@ -605,7 +617,7 @@ def test_imagefolder_with_an_empty_class(tmp_path: Path) -> None:
 def test_imagefolder_names_the_first_image_of_another_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.datasets.folder._CHUNK", 2)
+    monkeypatch.setattr("harness.datasets.listing._CHUNK", 2)
     folder = write_folder(tmp_path)
     for odd in ("test/Ant/000.png", "train/cat/011.png", "train/bee/002.png"):
         Image.new("RGB", (8, 6)).save(folder / odd)
@@ -613,7 +625,8 @@ def test_imagefolder_names_the_first_image_of_another_size(
         load("imagefolder", folder)
     assert str(error.value) == (
         f"imagefolder: {folder}/train/bee/002.png is 8x6 (width x height), expected 5x6 as "
-        f"{folder}/train/Ant/000.png; resize the images to one size"
+        f"{folder}/train/Ant/000.png; set dataset.resize, or resize "
+        "the images to one size"
     )
 
 
@@ -626,7 +639,9 @@ def test_imagefolder_names_a_truncated_jpeg(tmp_path: Path) -> None:
     assert str(error.value).startswith(
         f"imagefolder: {file} cannot be read as an image (image file is truncated"
     )
-    assert str(error.value).endswith("); replace or remove it")
+    assert str(error.value).endswith(
+        "); replace or remove it, or leave such images out with dataset.skip_bad=true"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n\0\0", bytes(99)])
@@ -728,6 +743,7 @@ def test_status_sees_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for write in WRITERS.values():
         write(tmp_path)
     write_folder(tmp_path)
+    (tmp_path / "val").mkdir()
     rows = {row.name: row for row in dataset_status()}
     assert [name for name, row in rows.items() if not row.there] == ["imagefolder"]
     assert rows["imagefolder"].path == "dataset.root"
