@@ -1,4 +1,4 @@
-"""The command line: ``harness run | search | report | spaces | datasets``.
+"""The command line: ``harness run | search | evaluate | export | report | spaces | datasets``.
 
 Each command is a thin function over one call of the package, and imports what it needs inside
 itself, so that ``--help`` is quick. Exit status: 0 done, 1 a trial failed for good or the search is
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from harness.commands.evaluate import evaluate
+from harness.commands.export import export
 from harness.errors import ConfigError, HarnessError
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ app = typer.Typer(
 )
 spaces_app = typer.Typer(help="List, show or check search spaces.", invoke_without_command=True)
 app.add_typer(spaces_app, name="spaces")
+app.command()(evaluate)
+app.command()(export)
 
 Settings = Annotated[
     list[str] | None,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _GRAYSCALE = ("1", "L", "LA")
+_HINT = "replace or remove it, or leave such images out with dataset.skip_bad=true"
 _CHUNK = 256
 # More threads decode no faster, since each image takes the interpreter's lock for a while.
 _MAX_THREADS = 8
@@ -182,13 +183,16 @@ class _Filler:
             write(place, pixels[:, :, :channels].transpose(2, 0, 1))
 
 
-def read_pixels(path: Path, name: str, resize: int | None = None) -> tuple[NDArray[np.uint8], bool]:
+def read_pixels(
+    path: Path, name: str, resize: int | None = None, *, hint: str = _HINT
+) -> tuple[NDArray[np.uint8], bool]:
     """Read one image.
 
     Args:
         path: PNG, JPEG, BMP or WebP of 8 bits a channel; transparency is dropped.
         name: Of the dataset, for messages.
         resize: As for ``decode``.
+        hint: What to do about an image that cannot be read, for messages.
 
     Returns:
         uint8 [H, W, 3], and whether it is grayscale.
@@ -214,8 +218,7 @@ def read_pixels(path: Path, name: str, resize: int | None = None) -> tuple[NDArr
         Image.DecompressionBombError,
     ) as error:
         raise DataError(
-            f"{name}: {path} cannot be read as an image ({' '.join(str(error).split())}); "
-            "replace or remove it, or leave such images out with dataset.skip_bad=true"
+            f"{name}: {path} cannot be read as an image ({' '.join(str(error).split())}); {hint}"
         ) from error
 
 

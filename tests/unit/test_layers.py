@@ -62,6 +62,7 @@ MIDDLE = modules_of(
     "harness.networks",
     "harness.datasets",
     "harness.synthetic",
+    "harness.formats",
 )
 UPPER = modules_of("harness.distill", "harness.evaluate", "harness.diagnostics", "harness.results")
 SEARCH = [name for name in modules_of("harness.search") if name != "harness.search.inline"]
@@ -77,7 +78,10 @@ SEARCH = [name for name in modules_of("harness.search") if name != "harness.sear
         (SEARCH, (*HEAVY, "harness.trial", "harness.tune")),
         (("harness.search.inline",), (*HEAVY[1:], "harness.tune")),
         (modules_of("harness.tune"), ("submitit", "analysis", "slurm", "harness.cli")),
-        (("harness.cli",), ("torch", "ray", "submitit", "pandas", "tensorboard", "pyarrow")),
+        (
+            ("harness.cli", *modules_of("harness.commands")),
+            ("torch", "ray", "submitit", "pandas", "tensorboard", "pyarrow"),
+        ),
         (modules_of("analysis"), ("torch", "ray", "submitit", "harness.config", "harness.trial")),
     ],
     ids=["bottom", "middle", "upper", "trial", "search", "inline", "tune", "cli", "analysis"],
