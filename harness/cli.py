@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from harness.commands.datasets import app as datasets_app
 from harness.commands.evaluate import evaluate
 from harness.commands.export import export
 from harness.errors import ConfigError, HarnessError
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 spaces_app = typer.Typer(help="List, show or check search spaces.", invoke_without_command=True)
 app.add_typer(spaces_app, name="spaces")
+app.add_typer(datasets_app, name="datasets")
 app.command()(evaluate)
 app.command()(export)
 
@@ -211,16 +213,6 @@ def check_space(file: Annotated[str, typer.Argument(help="Bundled space or file.
     from harness.search.space import load_space
 
     _say(f"{file}: legal; {estimate(make_plan(load_space(file))).text()}")
-
-
-@app.command()
-def datasets() -> None:
-    """List the datasets, where each is looked for, and whether it is there."""
-    from harness.datasets import dataset_status
-
-    for row in dataset_status():
-        there = "there" if row.there else "missing"
-        _say(f"{row.name:<14} {there:<8} {row.path}  {row.note}".rstrip())
 
 
 def _run_search(

@@ -91,7 +91,7 @@ def get_or_build(name: str, key: str, build: Callable[[Path], None]) -> Stored:
             return stored
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _claim(path) as mine:
+            with claim(path) as mine:
                 if mine and not path.exists():
                     _remove_old_parts(path)
                     with whole_file(path) as aside:
@@ -253,17 +253,20 @@ def _build_for_this_process(build: Callable[[Path], None]) -> Stored:
 
 
 @contextmanager
-def _claim(path: Path) -> Iterator[bool]:
+def claim(path: Path) -> Iterator[bool]:
     """Yield True to one of the processes that want to make a file; the others wait and get False.
 
     The claim is a file that its owner keeps touching. One that is not touched for half a minute
     (by the waiting process's own clock) belongs to a process that is gone, and is removed.
+
+    Args:
+        path: What is made; the claim lies beside it, in a folder that must exist.
     """
-    claim = path.with_suffix(".building")
+    mark = path.with_name(f"{path.name}.building")
     try:
-        os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     except FileExistsError:
-        _wait(claim)
+        _wait(mark)
         yield False
         return
     done = threading.Event()
@@ -271,7 +274,7 @@ def _claim(path: Path) -> Iterator[bool]:
     def beat() -> None:
         while not done.wait(_BEAT_S):
             with suppress(OSError):
-                os.utime(claim)
+                os.utime(mark)
 
     beating = threading.Thread(target=beat, daemon=True)
     beating.start()
@@ -281,21 +284,21 @@ def _claim(path: Path) -> Iterator[bool]:
         done.set()
         beating.join()
         with suppress(OSError):
-            claim.unlink()
+            mark.unlink()
 
 
-def _wait(claim: Path) -> None:
+def _wait(mark: Path) -> None:
     touched, since = -1, time.monotonic()
     while True:
         try:
-            now = claim.stat().st_mtime_ns
+            now = mark.stat().st_mtime_ns
         except OSError:
             return
         if now != touched:
             touched, since = now, time.monotonic()
         elif time.monotonic() - since > _STALE_S:
             with suppress(OSError):
-                claim.unlink()
+                mark.unlink()
             return
         time.sleep(_POLL_S)
 

@@ -168,14 +168,7 @@ def missing_file(name: str, root: Path) -> Path | None:
 
 def fetch_command(name: str, root: Path) -> str:
     """Return a shell command that downloads a published dataset into ``root``."""
-    factory = PUBLISHED[name].factory
-    code = f"from torchvision.datasets import {factory}; "
-    if name == "svhn":
-        code += f"[SVHN({str(root)!r}, split=s, download=True) for s in ('train', 'test')]"
-    else:
-        code += f"{factory}({str(root)!r}, train=True, download=True)"
-    # Double quotes read best; they do not protect these characters from a shell.
-    return f"python -c {shlex.quote(code)}" if set(code) & set('"$`\\!') else f'python -c "{code}"'
+    return f"harness datasets fetch {name} --root {shlex.quote(str(root))}"
 
 
 def _read_split(dataset: Any, known: Published) -> RawSplit:

@@ -77,6 +77,10 @@ def test_the_commands_and_their_options_are_frozen() -> None:
     for name, command in root.commands.items():  # type: ignore[attr-defined]
         options = [text for parameter in command.params for text in parameter.opts]
         found[name] = sorted(text for text in options if text.startswith("--"))
+    groups = root.commands["datasets"].commands  # type: ignore[attr-defined]
+    for name, command in groups.items():
+        options = [text for parameter in command.params for text in parameter.opts]
+        found[f"datasets {name}"] = sorted(text for text in options if text.startswith("--"))
     assert found == {
         "run": ["--config", "--device", "--out", "--set"],
         "search": [
@@ -108,6 +112,8 @@ def test_the_commands_and_their_options_are_frozen() -> None:
         "report": ["--to"],
         "spaces": [],
         "datasets": [],
+        "datasets fetch": ["--from", "--root"],
+        "datasets verify": ["--root", "--set", "--skip-bad"],
     }
 
 

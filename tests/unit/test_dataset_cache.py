@@ -178,7 +178,7 @@ def test_a_claim_that_nobody_touches_is_taken_over(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.mkdir()
-    claim = folder / f"x-{'k' * 24}.building"
+    claim = folder / f"x-{'k' * 24}.safetensors.building"
     claim.touch()
     monkeypatch.setattr(cache, "_STALE_S", 0.3)
     assert_whole(get_or_build("x", "k" * 64, Build()))
