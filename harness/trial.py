@@ -344,13 +344,14 @@ class _Run:
         return (TEST,) if self.context.data.validation is None else (VALIDATION, TEST)
 
     def _notes(self) -> list[str]:
+        notes = list(self.context.data.notes)
         counts = torch.bincount(self.context.data.train.labels)
         if self.config.batch_real > int(counts.min()):
-            return [
+            notes.append(
                 f"batch_real: {self.config.batch_real} exceeds the smallest class, which is taken "
                 f"whole ({int(counts.min())} images)"
-            ]
-        return []
+            )
+        return notes
 
     def _diagnostics(self) -> dict[str, diagnostics.Diagnostic]:
         found = {

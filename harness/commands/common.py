@@ -99,6 +99,7 @@ def read_assignments(set_: list[str] | None, *, skip_bad: bool = False) -> dict[
     return found
 
 
-def name_of(path: Path) -> str:
-    """A set's name in rows: the file's without its suffix; of a trial, the folder's."""
-    return path.parent.name if path.stem == "distilled" else path.stem
+def name_of(path: Path, foreign: "Foreign") -> str:
+    """A set's name in rows: the file's without its suffix (of a trial, the folder's), and entry."""
+    name = path.absolute().parent.name if path.stem == "distilled" else path.stem
+    return name if foreign.entry is None else f"{name}#{foreign.entry}"

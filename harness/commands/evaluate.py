@@ -173,7 +173,7 @@ class _Task:
             "set": self.foreign.where,
             "sha256": _digest(self.path),
             "format": self.foreign.format,
-            "name": name_of(self.path),
+            "name": name_of(self.path, self.foreign),
             "notes": self.notes(),
             "config": self.config.model_dump(mode="json"),
             "dataset_checksum": self.data.checksum,
@@ -193,7 +193,7 @@ class _Task:
 
         record = {
             "search": None,
-            "trial_id": name_of(self.path),
+            "trial_id": name_of(self.path, self.foreign),
             "replicate": 0,
             "timings": {"distill_s": None, "distill_cost_s": None, "eval_s": self.seconds},
             "peak_gib": peak_gib(self.where),

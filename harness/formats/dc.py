@@ -29,7 +29,8 @@ def read(path: Path, content: object) -> list[Foreign]:
         if not isinstance(item, list | tuple) or len(item) != 2:
             raise DataError(f"{where}: got {type(item).__name__}, expected images and labels")
         images = check_images(item[0], where)
-        found.append(Foreign(where, "dc", images, check_labels(item[1], len(images), where)))
+        labels = check_labels(item[1], len(images), where)
+        found.append(Foreign(where, "dc", images, labels, entry=i))
     return found
 
 

@@ -244,7 +244,8 @@ def _convert(foreign: Foreign, images: Tensor, space: str, data: ImageData) -> T
             mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in made_with)
             return data.from_unit(images * std + mean)
         return images
-    _check_spread(images, where, space, data)
+    if foreign.pixels is None:  # told by the user, not by the file
+        _check_spread(images, where, space, data)
     return images
 
 

@@ -34,6 +34,8 @@ class Foreign:
     be told."""
     lr: float | None = None
     """Learning rate of students that was learned along."""
+    entry: int | None = None
+    """Which of several sets of a file; None where the format holds one."""
     names: tuple[str, ...] | None = None
     """Name of each class of ``labels``, where the format has names."""
     provenance: dict[str, Any] = field(default_factory=dict)

@@ -144,11 +144,38 @@ def test_a_picture(call: Call, trial: Path) -> None:
     assert (trial.parent / "a.png").read_bytes() == (trial / "images.png").read_bytes()
 
 
+def test_a_zca_trial_s_set_is_turned_back(call: Call, tmp_path: Path) -> None:
+    flags = [
+        "--set",
+        "iterations=1",
+        "--set",
+        "batch_real=4",
+        "--set",
+        "dataset.pixels=zca",
+        *QUICK,
+    ]
+    assert call("run", "--out", tmp_path / "trial", *flags).status == 0
+    said = call("export", tmp_path / "trial", "--to", tmp_path / "a.png")
+    assert said.status == 0, said.err
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "trial" / "images.png").read_bytes()
+    said = call("export", tmp_path / "trial", "--to", tmp_path / "a.pt", "--format", "dc")
+    assert "images in zca space" in said.out
+    said = call("evaluate", tmp_path / "trial", "--no-ranking", *QUICK)
+    assert said.status == 0, said.err
+    assert "of digits, zca, hard labels" in said.out
+
+
 def test_several_sets_and_entries_at_once(call: Call, tmp_path: Path) -> None:
     torch.save({"data": [[IMAGES, LABELS], [IMAGES + 1, LABELS]]}, tmp_path / "two.pt")
     flags = ["--pixels", "normalised", *DIGITS, *QUICK, "--no-ranking"]
-    said = call("evaluate", tmp_path / "two.pt", write(tmp_path / "one.pt"), *flags)
+    out = ["--out", tmp_path / "out"]
+    said = call("evaluate", tmp_path / "two.pt", write(tmp_path / "one.pt"), *flags, *out)
     assert said.status == 0
+    trials = {
+        row["trial_id"]
+        for row in pyarrow.parquet.read_table(tmp_path / "out" / "evaluations.parquet").to_pylist()
+    }
+    assert trials == {"two#0", "two#1", "one#0"}
     assert re.findall(r"(\w+)\.pt entry (\d)", said.out) == [
         ("two", "0"),
         ("two", "1"),

@@ -364,6 +364,15 @@ load_dataset(DatasetSettings(name="imagefolder", root={str(root)!r}), protocol="
 # --- images that are skipped or resized -----------------------------------------------------------
 
 
+def notes_of_a_trial(data: ImageData) -> list[str]:
+    """What a trial on these images notes, its own notes aside."""
+    from harness.config import make_config
+    from harness.trial import Context, _Run
+
+    context = Context(Path(), torch.device("cpu"), data, "t")
+    return _Run(make_config({"batch_real": 1}), context)._notes()
+
+
 def test_bad_images_are_skipped_and_counted(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "images")
     for bad in ("train/a/0.png", "train/b/3.png", "test/a/1.png"):
@@ -378,6 +387,7 @@ def test_bad_images_are_skipped_and_counted(tmp_path: Path) -> None:
         f"{root}/train/a/0.png)",
     )
     assert load(root, "paper", skip_bad=True).notes == data.notes
+    assert notes_of_a_trial(data) == list(data.notes)
     for bad in ("train/a/0.png", "train/b/3.png", "test/a/1.png"):
         (root / bad).unlink()
     assert load(root, "paper").checksum == data.checksum
