@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,8 +149,10 @@ class _Task:
         """Train everything."""
         import time
 
+        from harness import numerics
         from harness.evaluate.scoring import score_fairly
 
+        numerics.configure(threads=self.config.threads)  # sets may record different ones
         start = time.perf_counter()
         try:
             return score_fairly(self.synthetic, self.config, self.data, ranking=ranking)
@@ -276,14 +277,17 @@ def _summarise(prefix: str, scores: "list[StudentScore]") -> dict[str, Any]:
 
     finite = [item.score.accuracy for item in scores if math.isfinite(item.score.loss)]
     found = mean_interval(finite)
-    plain: Callable[[float], float | None] = lambda x: x if math.isfinite(x) else None  # noqa: E731
     return {
-        f"{prefix}accuracy": plain(found.mean),
-        f"{prefix}low": plain(found.low),
-        f"{prefix}high": plain(found.high),
+        f"{prefix}accuracy": _finite(found.mean),
+        f"{prefix}low": _finite(found.low),
+        f"{prefix}high": _finite(found.high),
         f"{prefix}n": found.n,
         f"{prefix}diverged": len(scores) - len(finite),
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _print_table(split: str, rows: dict[str, dict[str, Any]]) -> None:

@@ -31,7 +31,7 @@ from harness.errors import DataError
 from harness.records import whole_file
 
 LAYOUT = 1
-"""Raised by every change of what a file holds."""
+"""Raised by every change of what a file, or a note beside it, holds or means."""
 
 ABSENT = -1
 """Label of a place whose image could not be read and was skipped."""

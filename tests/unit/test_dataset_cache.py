@@ -297,6 +297,7 @@ def test_another_place_or_size_has_a_file_of_its_own(tmp_path: Path, decodes: li
     assert small.in_shape == (3, 8, 8)
 
 
+@pytest.mark.timeout(300)
 def test_eight_processes_that_start_at_once(tmp_path: Path, folder: Path) -> None:
     root = write_folder(tmp_path / "images")
     code = f"""
@@ -328,7 +329,7 @@ print(load_dataset(settings, protocol="held-out").checksum)
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    said = [process.communicate(timeout=100)[0].split() for process in started]
+    said = [process.communicate(timeout=280)[0].split() for process in started]
     assert [process.returncode for process in started] == [0] * 8
     assert len({words[-1] for words in said}) == 1
     assert sum(len(words) == 2 for words in said) == 1
