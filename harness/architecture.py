@@ -31,6 +31,7 @@ NETWORK_NAMES = (
     "resnet18-bn",
     "resnet18-ap",
     "resnet18-bn-ap",
+    "resnet10-ap",
 )
 
 # Words of a label that say "none", which alone would not tell which part is left out.

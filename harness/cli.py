@@ -1,4 +1,4 @@
-"""The command line: ``harness run | search | report | spaces | datasets | store``.
+"""The command line of ``harness``: its commands, their options, its exit status.
 
 Each command is a thin function over one call of the package, and imports what it needs inside
 itself, so that ``--help`` is quick. Exit status: 0 done, 1 a trial failed for good or the search is
@@ -11,6 +11,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from harness.commands.datasets import app as datasets_app
+from harness.commands.evaluate import evaluate
+from harness.commands.export import export
 from harness.commands.store import store_app
 from harness.errors import ConfigError, HarnessError
 
@@ -27,6 +30,9 @@ app = typer.Typer(
 app.add_typer(store_app, name="store")
 spaces_app = typer.Typer(help="List, show or check search spaces.", invoke_without_command=True)
 app.add_typer(spaces_app, name="spaces")
+app.add_typer(datasets_app, name="datasets")
+app.command()(evaluate)
+app.command()(export)
 
 Settings = Annotated[
     list[str] | None,
@@ -192,16 +198,6 @@ def check_space(file: Annotated[str, typer.Argument(help="Bundled space or file.
     from harness.search.space import load_space
 
     _say(f"{file}: legal; {estimate(make_plan(load_space(file))).text()}")
-
-
-@app.command()
-def datasets() -> None:
-    """List the datasets, where each is looked for, and whether it is there."""
-    from harness.datasets import dataset_status
-
-    for row in dataset_status():
-        there = "there" if row.there else "missing"
-        _say(f"{row.name:<14} {there:<8} {row.path}  {row.note}".rstrip())
 
 
 def _check_address(address: str) -> None:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from harness.datasets import Images
 from harness.errors import DataError
 from harness.records import whole_file
 
@@ -26,6 +27,7 @@ class SyntheticSet:
     Attributes:
         images: Float32 [S, C, H, W], in the pixel space of ``provenance["pixels"]``, unbounded.
         labels: Int64 [S], sorted by class: row ``k * ipc`` to ``(k + 1) * ipc - 1`` are class k.
+            Or soft: float32 [S, K], class probabilities, sorted by the largest.
         provenance: Plain data on how it was made, without time, host or trial id, so that equal
             sets are equal files.
     """
@@ -59,20 +61,22 @@ def load_synthetic(path: Path) -> SyntheticSet:
         raise DataError(
             f"{path}: not a distilled set of this project ({error}); distil it again"
         ) from error
-    if images.ndim != 4 or labels.shape != images.shape[:1]:
+    soft = labels.ndim == 2 and labels.dtype == torch.float32
+    if images.ndim != 4 or labels.ndim != 1 + soft or labels.shape[:1] != images.shape[:1]:
         raise DataError(
             f"{path}: got images {tuple(images.shape)} and labels {tuple(labels.shape)}, expected "
             "[S, C, H, W] and [S]; distil it again"
         )
-    if images.dtype != torch.float32 or labels.dtype != torch.int64:
+    if images.dtype != torch.float32 or labels.dtype != (torch.float32 if soft else torch.int64):
         raise DataError(
             f"{path}: got images of {images.dtype} and labels of {labels.dtype}, expected "
             "torch.float32 and torch.int64; distil it again"
         )
     if not isinstance(provenance, dict):
         raise DataError(f"{path}: got provenance {provenance!r}, expected a table; distil it again")
-    if not bool(torch.isfinite(images).all()):
-        raise DataError(f"{path}: the images hold NaN or infinity; distil it again")
+    for name, tensor in (("images", images), ("labels", labels)):
+        if not bool(torch.isfinite(tensor).all()):
+            raise DataError(f"{path}: the {name} hold NaN or infinity; distil it again")
     return SyntheticSet(images, labels, provenance)
 
 
@@ -83,7 +87,7 @@ def init_from_noise(
     return torch.randn((classes * ipc, *shape), generator=rng)
 
 
-def init_from_real(images: Tensor, labels: Tensor, *, ipc: int, rng: torch.Generator) -> Tensor:
+def init_from_real(images: Images, labels: Tensor, *, ipc: int, rng: torch.Generator) -> Tensor:
     """Draw ``ipc`` different real images of each class.
 
     Args:

@@ -294,7 +294,7 @@ class _Run:
         return (TEST,) if self.context.data.validation is None else (VALIDATION, TEST)
 
     def _own_notes(self) -> list[str]:
-        notes = []
+        notes = list(self.context.data.notes)
         counts = torch.bincount(self.context.data.train.labels)
         if self.config.batch_real > int(counts.min()):
             notes.append(

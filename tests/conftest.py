@@ -1,6 +1,10 @@
-"""What all tests share: the line that says how many faults were survived."""
+"""What all tests share: caches of their own, and a line of the faults that were survived."""
 
+import os
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -18,3 +22,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     total = survived + len(found["failed"]) + len(found["error"])
     if total:
         terminalreporter.write_line(f"faults survived {survived} of {total}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what tests decode in a folder of this test run."""
+    before = os.environ.get("HARNESS_CACHE")
+    os.environ["HARNESS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["HARNESS_CACHE"]
+    else:
+        os.environ["HARNESS_CACHE"] = before

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.datasets.image_data import Constants, RawData, RawSplit, measure
+from harness.datasets.image_data import RawData, RawSplit, measure
+from harness.datasets.pixels import Constants
 from harness.datasets.splits import apportion, select, shuffled_members
 
 NUM_VALIDATION, NUM_TEST = 197, 400
@@ -35,12 +36,13 @@ def read_digits(protocol: str) -> RawData:
         validation.append(members[start:end])
         train.append(members[end:])
     paper = protocol == "paper"
+    own = select(every, train)
     return RawData(
         train=select(every, train + validation if paper else train),
         validation=None if paper else select(every, validation),
         test=select(every, test),
         classes=tuple(str(label) for label in range(len(sizes))),
-        constants=measure(select(every, train).images),
+        constants=measure(own.images, own.rows),
     )
 
 

@@ -7,36 +7,60 @@ import hashlib
 import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from harness.errors import DataError
+from harness.datasets.cache import Stored
+from harness.datasets.pixels import (
+    Constants,
+    Pixels,
+    check_spread,
+    chunks,
+    per_channel,
+    take,
+)
+from harness.datasets.whitening import Whitened, Whitening
+
+Images = Tensor | Pixels | Whitened
+"""Images of a split: float32 [N, C, H, W], or bytes that give float32 when indexed along N."""
+
+
+_AT_HAND_BYTES = 2**29
+_at_hand: "WeakKeyDictionary[Pixels | Whitened, Tensor]" = WeakKeyDictionary()
 
 
 class Split(NamedTuple):
     """Images of one purpose: training, validation or test."""
 
-    images: Tensor
-    """Float32 [N, C, H, W], contiguous, normalised per channel."""
+    images: Images
+    """[N, C, H, W] in the pixel space of the dataset; indexing along N gives a float32 tensor."""
     labels: Tensor
     """Class of each image, int64 [N], values 0 .. classes - 1, in no particular order."""
+
+
+def at_hand(images: Images) -> Images:
+    """Images that are read again and again, as floats: made once, and kept as long as they live.
+
+    More than half a GiB of floats stay bytes, which are turned into floats each time.
+    """
+    if isinstance(images, Tensor) or 4 * math.prod(images.shape) > _AT_HAND_BYTES:
+        return images
+    if images not in _at_hand:
+        _at_hand[images] = images.tensor()
+    return _at_hand[images]
 
 
 class RawSplit(NamedTuple):
     """Images as read, before normalisation."""
 
     images: Tensor
-    """uint8 [N, C, H, W] with values 0 .. 255, or float32 [N, C, H, W] in [0, 1]."""
+    """uint8 [M, C, H, W] with values 0 .. 255, or float32 [M, C, H, W] in [0, 1]."""
     labels: Tensor
     """Class of each image, int64 [N]."""
-
-
-class Constants(NamedTuple):
-    """Mean and std of each channel, of pixels in [0, 1]."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    rows: Tensor | None = None
+    """Which of the M images these are, int64 [N]; None: all. So a part of a file is no copy."""
 
 
 class RawData(NamedTuple):
@@ -49,6 +73,10 @@ class RawData(NamedTuple):
     """The dataset's own; None: to be measured on the training images."""
     validation: RawSplit | None = None
     """None: not split off yet, or not wanted."""
+    stored: Stored | None = None
+    """The cache file that the splits are parts of; None: there is none."""
+    notes: tuple[str, ...] = ()
+    """What a user should know, one sentence each."""
 
 
 # eq=False: comparing tensors with == gives tensors, so a generated __eq__ could only fail.
@@ -72,6 +100,15 @@ class ImageData:
     """Name of each class."""
     checksum: str
     """SHA-256 (64 hex digits) of pixels, labels, mean and std, wherever the files lie."""
+    whitening: Whitening | None = None
+    """Of the pixel space ``zca``; None: the images are normalised per channel."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of the images, for example how many were skipped."""
+
+    @property
+    def pixels(self) -> str:
+        """Name of the pixel space: ``normalised`` or ``zca``."""
+        return "normalised" if self.whitening is None else "zca"
 
     @property
     def in_shape(self) -> tuple[int, int, int]:
@@ -98,79 +135,118 @@ class ImageData:
         )
 
     def denormalise(self, images: Tensor) -> Tensor:
-        """Turn normalised images back into pixels.
+        """Turn images of this dataset's pixel space back into pixels.
 
         Args:
-            images: Float [..., C, H, W], normalised like this dataset's, on any device.
+            images: Float [..., C, H, W], normalised or whitened like this dataset's, on any device.
 
         Returns:
             Float32 [..., C, H, W] in [0, 1]: values beyond black and white are clamped.
         """
-        mean, std = (_per_channel(values, images.device) for values in (self.mean, self.std))
-        return (images.float() * std + mean).clamp(0.0, 1.0)
+        return self.to_unit(images).clamp(0.0, 1.0)
+
+    def to_unit(self, images: Tensor) -> Tensor:
+        """As ``denormalise``, but without the clamp."""
+        if self.whitening is not None:
+            return self.whitening.inverse(images.float())
+        mean, std = (per_channel(values, images.device) for values in (self.mean, self.std))
+        return images.float() * std + mean
+
+    def from_unit(self, images: Tensor) -> Tensor:
+        """Turn pixels into this dataset's pixel space.
+
+        Args:
+            images: Float [..., C, H, W], 0 black and 1 white, on any device.
+
+        Returns:
+            Float32 [..., C, H, W].
+        """
+        if self.whitening is not None:
+            return self.whitening.apply(images.float())
+        mean, std = (per_channel(values, images.device) for values in (self.mean, self.std))
+        return (images.float() - mean) / std
 
 
-def assemble(name: str, raw: RawData, constants: Constants) -> ImageData:
-    """Normalise what was read.
+def assemble(
+    name: str,
+    raw: RawData,
+    constants: Constants,
+    *,
+    checksum: str,
+    whitening: Whitening | None = None,
+) -> ImageData:
+    """Put the pixels into the pixel space of the dataset.
 
     Args:
         name: Name of the dataset in the settings.
         raw: Pixels and labels, split.
         constants: Mean and std, one value for each channel of the images.
-
-    Returns:
-        Images ``(pixel - mean) / std`` in float32, by the steps of torchvision's ``ToTensor`` and
-        ``Normalize``, so that they equal those of published code bit for bit.
+        checksum: Of pixels, labels and pixel space.
+        whitening: Of ZCA; None: images are ``(pixel - mean) / std`` in float32, by the steps of
+            torchvision's ``ToTensor`` and ``Normalize``, so that they equal those of published
+            code bit for bit.
 
     Raises:
         DataError: A channel has a std of 0: all its training pixels are equal.
     """
-    if 0.0 in constants.std:
-        raise DataError(
-            f"{name}: channel {constants.std.index(0.0)} has the same value in every training "
-            "pixel (std 0), so it cannot be normalised; set dataset.normalise_as, or check the "
-            "images"
-        )
+    check_spread(name, constants)
 
-    def normalise(split: RawSplit) -> Split:
-        images = split.images.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    def prepare(split: RawSplit) -> Split:
+        if whitening is not None:
+            return Split(Whitened(split.images, whitening, split.rows), split.labels)
         if split.images.dtype == torch.uint8:
-            images.div_(255)
-        images.sub_(_per_channel(constants.mean, images.device))
-        images.div_(_per_channel(constants.std, images.device))
+            return Split(Pixels(split.images, constants, split.rows), split.labels)
+        images = take(split.images, split.rows).clone(memory_format=torch.contiguous_format)
+        images.sub_(per_channel(constants.mean, images.device))
+        images.div_(per_channel(constants.std, images.device))
         return Split(images, split.labels)
 
     return ImageData(
         name=name,
-        train=normalise(raw.train),
-        validation=None if raw.validation is None else normalise(raw.validation),
-        test=normalise(raw.test),
+        train=prepare(raw.train),
+        validation=None if raw.validation is None else prepare(raw.validation),
+        test=prepare(raw.test),
         mean=constants.mean,
         std=constants.std,
         classes=raw.classes,
-        checksum=_checksum(raw, constants),
+        checksum=checksum,
+        whitening=whitening,
+        notes=raw.notes,
     )
 
 
-def measure(images: Tensor) -> Constants:
+def measure(images: Tensor, rows: Tensor | None = None) -> Constants:
     """Compute mean and (population) std of each channel.
 
     The sums are exact, so that the result, which is part of the checksum, depends neither on the
     number of threads nor on the order of the images.
 
     Args:
-        images: uint8 [N, C, H, W], or float32 [N, C, H, W] in [0, 1].
+        images: uint8 [M, C, H, W], or float32 [M, C, H, W] in [0, 1].
+        rows: The images that count, int64 [N]; None: all.
 
     Returns:
         The constants, of pixels in [0, 1].
     """
-    of_channel = _measure_bytes if images.dtype == torch.uint8 else _measure_floats
-    pairs = [of_channel(images[:, c].flatten()) for c in range(images.shape[1])]
+    if images.dtype == torch.uint8:
+        pairs = _measure_bytes(images, rows)
+    else:
+        pairs = [
+            _measure_floats(take(images, rows)[:, c].flatten()) for c in range(images.shape[1])
+        ]
     return Constants(tuple(mean for mean, _ in pairs), tuple(std for _, std in pairs))
 
 
-def _measure_bytes(pixels: Tensor) -> tuple[float, float]:
-    histogram = torch.bincount(pixels, minlength=256).tolist()
+def _measure_bytes(images: Tensor, rows: Tensor | None) -> list[tuple[float, float]]:
+    histograms = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for part in chunks(images, rows):
+        for c, histogram in enumerate(histograms):
+            histogram += torch.bincount(part[:, c].flatten(), minlength=256)
+    return [_moments(histogram.tolist()) for histogram in histograms]
+
+
+def _moments(histogram: list[int]) -> tuple[float, float]:
+    """Mean and std, in [0, 1], of bytes that occur so often."""
     count = sum(histogram)
     total = sum(value * times for value, times in enumerate(histogram))
     squares = sum(value * value * times for value, times in enumerate(histogram))
@@ -184,18 +260,28 @@ def _measure_floats(pixels: Tensor) -> tuple[float, float]:
     return mean, math.sqrt(math.fsum((values - mean).square().tolist()) / len(values))
 
 
-def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    return torch.tensor(values, device=device).reshape(-1, 1, 1)
+def content_checksum(raw: RawData, constants: Constants, whitening: str | None = None) -> str:
+    """Hash the content: no names, no paths, nothing of how the files were stored.
 
+    Args:
+        raw: Pixels and labels, split.
+        constants: Mean and std.
+        whitening: What ZCA depends on besides the pixels; None: normalised images.
 
-def _checksum(raw: RawData, constants: Constants) -> str:
-    """Hash the content: no names, no paths, nothing of how the files were stored."""
+    Returns:
+        SHA-256, 64 hex digits.
+    """
     digest = hashlib.sha256(repr(tuple(constants)).encode())
+    if whitening is not None:
+        digest.update(whitening.encode())
     for role, split in (("train", raw.train), ("validation", raw.validation), ("test", raw.test)):
         if split is None:
             continue
-        for tensor in split:
-            # The header keeps neighbours apart: bytes may not move from one tensor to the next.
-            digest.update(f"{role}/{tensor.dtype}/{tuple(tensor.shape)}".encode())
-            digest.update(tensor.flatten().numpy().data)
+        shape = (len(split.labels), *split.images.shape[1:])
+        # The header keeps neighbours apart: bytes may not move from one tensor to the next.
+        digest.update(f"{role}/{split.images.dtype}/{shape}".encode())
+        for part in chunks(split.images, split.rows):
+            digest.update(part.flatten().numpy().data)
+        digest.update(f"{role}/{split.labels.dtype}/{tuple(split.labels.shape)}".encode())
+        digest.update(split.labels.numpy().data)
     return digest.hexdigest()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.config import DATASETS, DatasetSettings
+from harness.datasets import imagenet
 from harness.datasets.published import PUBLISHED, fetch_command, missing_file
 
 
@@ -54,6 +55,11 @@ def _locate(settings: DatasetSettings) -> DatasetStatus:
         there = all((root / part).is_dir() for part in ("train", "test"))
         note = "your own images" if there else "no train/<class>/ and test/<class>/ in it"
         return DatasetStatus(name, str(root), there, note)
+    if name in imagenet.NAMES:
+        folder = imagenet.locate(name, root)
+        there = all((folder / part).is_dir() for part in ("train", "val"))
+        note = imagenet.describe(name) if there else imagenet.expected(name)
+        return DatasetStatus(name, str(folder), there, note)
     known = PUBLISHED[name]
     path = str(root / known.folder)
     if lacking := missing_file(name, root):

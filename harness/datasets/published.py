@@ -1,5 +1,6 @@
 """The published datasets, read through torchvision from files that are already there."""
 
+import hashlib
 import pickle
 import shlex
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.datasets.image_data import Constants, RawData, RawSplit
+from harness.datasets.image_data import RawData, RawSplit
+from harness.datasets.pixels import Constants
 from harness.errors import DataError
 
 _IDX_FILES = tuple(
@@ -105,11 +107,7 @@ def read_published(name: str, root: Path) -> RawData:
         DataError: A file is missing or corrupt; the message holds a command that fetches it.
     """
     known = PUBLISHED[name]
-    if lacking := missing_file(name, root):
-        raise DataError(
-            f"{name}: no file {lacking}; run {fetch_command(name, root)}, or set dataset.root (or "
-            "$HARNESS_DATA) to the folder that it is in"
-        )
+    _check_there(name, root)
     from torchvision import datasets
 
     factory = getattr(datasets, known.factory)
@@ -140,6 +138,27 @@ def read_published(name: str, root: Path) -> RawData:
     return RawData(train=train, test=test, classes=classes, constants=known.constants)
 
 
+def published_key(name: str, root: Path, layout: int) -> str:
+    """Hash where a published dataset's files are, their sizes and times of change.
+
+    Raises:
+        DataError: A file is missing.
+    """
+    _check_there(name, root)
+    known = PUBLISHED[name]
+    files = [root / known.folder / file for file in known.files]
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr((layout, name, stats)).encode()).hexdigest()
+
+
+def _check_there(name: str, root: Path) -> None:
+    if lacking := missing_file(name, root):
+        raise DataError(
+            f"{name}: no file {lacking}; run {fetch_command(name, root)}, or set dataset.root (or "
+            "$HARNESS_DATA) to the folder that it is in"
+        )
+
+
 def missing_file(name: str, root: Path) -> Path | None:
     """Return the first file of a published dataset that is not there, or None."""
     known = PUBLISHED[name]
@@ -149,14 +168,7 @@ def missing_file(name: str, root: Path) -> Path | None:
 
 def fetch_command(name: str, root: Path) -> str:
     """Return a shell command that downloads a published dataset into ``root``."""
-    factory = PUBLISHED[name].factory
-    code = f"from torchvision.datasets import {factory}; "
-    if name == "svhn":
-        code += f"[SVHN({str(root)!r}, split=s, download=True) for s in ('train', 'test')]"
-    else:
-        code += f"{factory}({str(root)!r}, train=True, download=True)"
-    # Double quotes read best; they do not protect these characters from a shell.
-    return f"python -c {shlex.quote(code)}" if set(code) & set('"$`\\!') else f'python -c "{code}"'
+    return f"harness datasets fetch {name} --root {shlex.quote(str(root))}"
 
 
 def _read_split(dataset: Any, known: Published) -> RawSplit:

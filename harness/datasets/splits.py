@@ -29,9 +29,10 @@ def shuffled_members(labels: Tensor, label: int) -> Tensor:
 
 
 def select(split: RawSplit, parts: Sequence[Tensor]) -> RawSplit:
-    """Take the images at the given indices, in the order of the files."""
+    """Take the images at the given indices, in the order of the files; no pixel is copied."""
     indices = torch.cat(list(parts)).sort().values
-    return RawSplit(split.images[indices], split.labels[indices])
+    rows = indices if split.rows is None else split.rows[indices]
+    return RawSplit(split.images, split.labels[indices], rows)
 
 
 def hold_out(

@@ -64,7 +64,7 @@ class DC:
     def synthetic(self) -> SyntheticSet:
         """The set as it stands."""
         provenance = {
-            "pixels": "normalised",
+            "pixels": self._data.pixels,
             "mean": list(self._data.mean),
             "std": list(self._data.std),
             "classes": list(self._data.classes),

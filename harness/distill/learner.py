@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
 from harness.config import Distillation
+from harness.datasets import Images
 from harness.distill.matching import (
     freeze_batch_norms,
     has_batch_norm,
@@ -46,7 +47,7 @@ class Learner:
         self,
         network: Network,
         learned: Learned,
-        real_images: Tensor,
+        real_images: Images,
         config: Distillation,
         sizes: Sequence[int],
         batch_norm_images: int,

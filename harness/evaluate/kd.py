@@ -54,7 +54,8 @@ def student_loss(
     Args:
         settings: Variant, temperature and alpha.
         logits: The student's [B, K].
-        labels: Int64 [B].
+        labels: Int64 [B], or soft: float32 [B, K], class probabilities, of which cross-entropy is
+            -sum(p * log_softmax(logits)), batch mean.
         teacher: The teacher's logits [B, K] on the same images where ``needs_teacher``.
 
     Returns:

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from harness import seeding
 from harness.architecture import Architecture
 from harness.config import EvaluationSettings, KDSettings
-from harness.datasets import Split
+from harness.datasets import Split, at_hand
 from harness.evaluate import augmentation
 from harness.evaluate.cohort import Batch, Cohort, OneStudent, Vmapped
 from harness.synthetic import SyntheticSet
@@ -192,12 +192,13 @@ def score(network: nn.Module, split: Split) -> Score:
     A network whose logits are not finite has a loss that is not finite.
     """
     network.eval()
+    images = at_hand(split.images)
     correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
     total = torch.zeros((), dtype=torch.float64, device=split.labels.device)
     with torch.no_grad():
         for start in range(0, len(split.labels), _TEST_BATCH):
             labels = split.labels[start : start + _TEST_BATCH]
-            logits = network(split.images[start : start + _TEST_BATCH])
+            logits = network(images[start : start + _TEST_BATCH])
             total += cross_entropy(logits, labels, reduction="sum").double()
             correct += (logits.argmax(1) == labels).sum()
     n = len(split.labels)

@@ -15,12 +15,12 @@ from harness.networks.initialise import fill
 from harness.networks.lenet import build_lenet
 from harness.networks.mlp import build_mlp
 from harness.networks.network import Network, Shape, count_parameters
-from harness.networks.resnet import build_resnet18
+from harness.networks.resnet import build_resnet10_ap, build_resnet18
 from harness.networks.vgg import build_vgg11
 
 __all__ = ["BUILDERS", "Network", "build_network", "count_parameters"]
 
-SIDES = (28, 32)
+SIDES = (28, 32, 64, 128)
 """Heights and widths, in pixels, that the architectures are laid out for."""
 
 BUILDERS: dict[str, Callable[[Architecture, Shape, int], Network]] = {
@@ -37,6 +37,7 @@ BUILDERS: dict[str, Callable[[Architecture, Shape, int], Network]] = {
     "resnet18-bn-ap": lambda _, shape, classes: build_resnet18(
         shape, classes, norm="batchnorm", pooled=True
     ),
+    "resnet10-ap": lambda _, shape, classes: build_resnet10_ap(shape, classes),
 }
 """The maker of each of ``harness.architecture.NETWORK_NAMES``; called as (architecture, in_shape,
 classes), it lays the layers out and leaves their initialisation to ``build_network``."""
@@ -56,7 +57,7 @@ def build_network(
 
     Args:
         architecture: What to build.
-        in_shape: Channels, height and width of an image; 28x28 or 32x32 pixels.
+        in_shape: Channels, height and width of an image; 28x28, 32x32, 64x64 or 128x128 pixels.
         classes: Outputs of the network, >= 1.
         generator: CPU generator that all weights are drawn from, input to output.
 
@@ -71,7 +72,8 @@ def build_network(
     if height not in SIDES or width != height or channels < 1:
         raise DataError(
             f"network '{architecture.label}': got images of {channels}x{height}x{width}, "
-            "expected 28x28 or 32x32 pixels and at least one channel; resize or pad the images"
+            "expected 28x28, 32x32, 64x64 or 128x128 pixels and at least one channel; set "
+            "dataset.resize, or resize or pad the images"
         )
     # On the meta device a layer's own initialisation costs nothing and draws nothing.
     with torch.device("meta"):

@@ -3,8 +3,8 @@
 from torch import nn
 
 from harness.architecture import Norm
-from harness.networks.layers import MAP, first_padding, make_norm
-from harness.networks.network import Network, Shape
+from harness.networks.layers import first_padding, make_norm
+from harness.networks.network import Network, Shape, map_side
 
 # Output channels, kernel size and whether a pooling follows.
 _LAYERS = ((128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True))
@@ -14,11 +14,11 @@ def build_alexnet(in_shape: Shape, classes: int, *, norm: Norm = "none") -> Netw
     """Build the network.
 
     Args:
-        in_shape: (C, 28, 28) or (C, 32, 32).
+        in_shape: (C, H, H), H one of 28, 32, 64, 128; the last map is 4x4, 4x4, 8x8, 16x16.
         classes: Outputs of the network.
         norm: Follows every convolution; the original has none.
     """
-    channels, side = in_shape[0], MAP
+    channels, side = in_shape[0], map_side(in_shape[1])
     body = nn.Sequential()
     for layer, (width, kernel, pooled) in enumerate(_LAYERS, start=1):
         padding = kernel // 2

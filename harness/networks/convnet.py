@@ -4,19 +4,18 @@ from torch import nn
 
 from harness.architecture import Architecture
 from harness.networks.layers import (
-    MAP,
     first_padding,
     make_activation,
     make_norm,
     make_pooling,
 )
-from harness.networks.network import Network, Shape
+from harness.networks.network import Network, Shape, map_side
 
 MAX_POOLED_DEPTH = 5
 """Layers that 32x32 maps can be halved after: 16, 8, 4, 2, 1."""
 
 NUM_POOLINGS_BEYOND = 3
-"""Poolings of a deeper ConvNet; its last map is 4x4, since instance norm flattens a 1x1 map."""
+"""Poolings of a deeper ConvNet; a 32x32 map ends as 4x4, since instance norm flattens 1x1."""
 
 
 def pooled_layers(depth: int) -> tuple[int, ...]:
@@ -41,7 +40,8 @@ def build_convnet(architecture: Architecture, in_shape: Shape, classes: int) -> 
 
     Args:
         architecture: Its width, depth, activation, norm and pooling.
-        in_shape: (C, 28, 28) or (C, 32, 32).
+        in_shape: (C, H, H), H one of 28, 32, 64, 128; published are depth 3 for up to 32, depth 4
+            for 64 and depth 5 for 128, whose last map is 4x4.
         classes: Outputs of the network.
 
     Raises:
@@ -49,7 +49,7 @@ def build_convnet(architecture: Architecture, in_shape: Shape, classes: int) -> 
     """
     width = architecture.width
     pooled = pooled_layers(architecture.depth) if architecture.pooling != "none" else ()
-    channels, side = in_shape[0], MAP
+    channels, side = in_shape[0], map_side(in_shape[1])
     body = nn.Sequential()
     for layer in range(1, architecture.depth + 1):
         padding = first_padding(in_shape[1], 1) if layer == 1 else 1

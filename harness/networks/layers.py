@@ -60,13 +60,13 @@ def first_padding(side: int, padding: int) -> int:
     """Return the padding of a first convolution, which makes 28x28 images as good as 32x32.
 
     Args:
-        side: Height and width of the images, 28 or 32 pixels.
-        padding: What the convolution pads 32x32 images by, pixels on each side.
+        side: Height and width of the images, 28 pixels, 32 or more.
+        padding: What the convolution pads larger images by, pixels on each side.
 
     Returns:
         Pixels on each side: ``padding``, and 2 more for 28x28 images.
     """
-    return padding + (MAP - side) // 2
+    return padding + max(MAP - side, 0) // 2
 
 
 def make_norm(name: Norm, channels: int, side: int | None = None) -> nn.Module:

@@ -5,8 +5,19 @@ Shape letters of this folder: N images, C channels, H height, W width, F feature
 
 from torch import Tensor, nn
 
+from harness.networks.layers import MAP
+
 Shape = tuple[int, int, int]
 """Channels, height and width of one image."""
+
+
+PADDED = 28
+"""Side of images that a first convolution pads to 32."""
+
+
+def map_side(side: int) -> int:
+    """Return the side of the maps that a first convolution gives: 32 for 28x28 images."""
+    return MAP if side == PADDED else side
 
 
 class Network(nn.Module):

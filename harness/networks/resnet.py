@@ -12,7 +12,9 @@ SizeFreeNorm = Literal["instancenorm", "batchnorm"]
 
 # Output channels and stride of each block.
 _BLOCKS = ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1))
+_BLOCKS_10 = ((64, 1), (128, 2), (256, 2), (512, 2))
 _STEM = 64
+_STEM_POOLED_ABOVE = 64
 
 
 class BasicBlock(nn.Module):
@@ -69,11 +71,11 @@ def build_resnet18(
 ) -> Network:
     """Build the network; 28x28 images are not padded.
 
-    Its last map is 4x4 for both sizes of images and averaged to 1x1. With ``pooled`` the last
-    map is 4x4, or 3x3 for 28x28 images (28, 14, 7, 3), and kept whole.
+    Its last map is an eighth of the image (rounded up), averaged over 4x4. With ``pooled`` the
+    last map is an eighth rounded down (3x3 for 28x28 images: 28, 14, 7, 3), and kept whole.
 
     Args:
-        in_shape: (C, 28, 28) or (C, 32, 32).
+        in_shape: (C, H, H), H one of 28, 32, 64, 128.
         classes: Outputs of the network.
         norm: Follows every convolution.
         pooled: Whether blocks halve their maps by average pooling in place of a stride (the
@@ -91,5 +93,35 @@ def build_resnet18(
     if pooled:
         side = in_shape[1] // 8  # three halvings, each rounded down
         return Network(body, nn.Linear(channels * side * side, classes))
+    side = -(-in_shape[1] // 8) // 4
     body.add_module("pool", nn.AvgPool2d(4))
+    return Network(body, nn.Linear(channels * side * side, classes))
+
+
+def build_resnet10_ap(in_shape: Shape, classes: int) -> Network:
+    """Build ResNetAP-10, the network of IDC's ImageNet numbers.
+
+    Four blocks of 64, 128, 256 and 512 channels that halve by average pooling; images above
+    64x64 are halved by the stem already; the last map is averaged to 1x1.
+
+    Source: snu-mllab/Efficient-Dataset-Condensation, models/resnet_ap.py. Initialisation is
+    torch's own, as for every network here, not the Kaiming-normal one of that file.
+
+    Args:
+        in_shape: (C, H, H), H one of 28, 32, 64, 128.
+        classes: Outputs of the network.
+    """
+    body, side = nn.Sequential(), in_shape[1]
+    body.add_module("conv1", nn.Conv2d(in_shape[0], _STEM, 3, padding=1, bias=False))
+    body.add_module("norm1", make_norm("instancenorm", _STEM))
+    body.add_module("act1", nn.ReLU())
+    if side > _STEM_POOLED_ABOVE:
+        body.add_module("pool1", AveragePool())
+        side //= 2
+    channels = _STEM
+    for index, (width, stride) in enumerate(_BLOCKS_10, start=1):
+        block = BasicBlock(channels, width, stride, norm="instancenorm", pooled=True)
+        body.add_module(f"block{index}", block)
+        channels, side = width, side // stride
+    body.add_module("pool", nn.AvgPool2d(side))
     return Network(body, nn.Linear(channels, classes))

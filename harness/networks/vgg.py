@@ -3,22 +3,22 @@
 from torch import nn
 
 from harness.architecture import Norm
-from harness.networks.layers import MAP, first_padding, make_norm
-from harness.networks.network import Network, Shape
+from harness.networks.layers import first_padding, make_norm
+from harness.networks.network import Network, Shape, map_side
 
 # Output channels of the convolutions in each stage; a pooling ends a stage.
 _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 
 
 def build_vgg11(in_shape: Shape, classes: int, *, norm: Norm = "instancenorm") -> Network:
-    """Build the network; its last map is 1x1.
+    """Build the network; its classifier takes the last map whole.
 
     Args:
-        in_shape: (C, 28, 28) or (C, 32, 32).
+        in_shape: (C, H, H), H one of 28, 32, 64, 128; the last map is 1x1, 1x1, 2x2, 4x4.
         classes: Outputs of the network.
         norm: Follows every convolution.
     """
-    channels, side, layer = in_shape[0], MAP, 0
+    channels, side, layer = in_shape[0], map_side(in_shape[1]), 0
     body = nn.Sequential()
     for stage, widths in enumerate(_STAGES, start=1):
         for width in widths:

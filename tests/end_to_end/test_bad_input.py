@@ -68,7 +68,34 @@ def test_settings_that_do_not_fit_are_one_line(
 def test_a_missing_dataset_says_what_to_do(call: Call, tmp_path: Path) -> None:
     said = call("run", "--set", "dataset.name=mnist", "--set", f"dataset.root={tmp_path}")
     assert said.status == 2
-    assert "download=True" in one_line(said.err)
+    assert f"run harness datasets fetch mnist --root {tmp_path}," in one_line(said.err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fetch", "cifar"], "did you mean 'cifar10'?"),
+        (["fetch", "digits"], "'digits' needs no files"),
+        (["fetch", "cifar10", "--from", "ftp://x/y"], "expected http://, https:// or a file"),
+        (["fetch", "cifar10", "--from", "wrong.tgz"], "wrong or broken file, MD5"),
+        (["fetch", "tinyimagenet", "--from", "wrong.tgz"], "File is not a zip file"),
+        (["verify", "cifar10"], "run harness datasets fetch cifar10 --root"),
+        (["verify", "imagefolder"], "expected"),
+    ],
+)
+def test_datasets_that_cannot_be_had(
+    call: Call,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.tgz").write_bytes(b"no archive")
+    said = call("datasets", *arguments, "--root", tmp_path / "data")
+    assert said.status == 2
+    assert words in one_line(said.err)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["wrong.tgz"]
 
 
 def test_a_device_that_is_not_there(call: Call, tmp_path: Path) -> None:

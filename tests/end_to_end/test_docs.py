@@ -77,6 +77,10 @@ def test_the_commands_and_their_options_are_frozen() -> None:
     for name, command in root.commands.items():  # type: ignore[attr-defined]
         options = [text for parameter in command.params for text in parameter.opts]
         found[name] = sorted(text for text in options if text.startswith("--"))
+    groups = root.commands["datasets"].commands  # type: ignore[attr-defined]
+    for name, command in groups.items():
+        options = [text for parameter in command.params for text in parameter.opts]
+        found[f"datasets {name}"] = sorted(text for text in options if text.startswith("--"))
     assert found == {
         "run": ["--config", "--device", "--out", "--set", "--store"],
         "search": [
@@ -93,10 +97,26 @@ def test_the_commands_and_their_options_are_frozen() -> None:
             "--set",
             "--store",
         ],
+        "evaluate": [
+            "--device",
+            "--entry",
+            "--factor",
+            "--labels",
+            "--no-ranking",
+            "--out",
+            "--pixels",
+            "--real-accuracy",
+            "--real-epochs",
+            "--set",
+            "--skip-bad",
+        ],
+        "export": ["--entry", "--factor", "--format", "--labels", "--pixels", "--set", "--to"],
         "report": ["--to"],
         "spaces": [],
         "datasets": [],
         "store": [],
+        "datasets fetch": ["--from", "--root"],
+        "datasets verify": ["--root", "--set", "--skip-bad"],
     }
 
 
@@ -108,6 +128,6 @@ def test_settings_and_methods_have_the_fixed_names() -> None:
         pool.main_probability pool.warmup pool.schedule precision compile threads kd.variant
         kd.temperature kd.alpha kd.teacher evaluation.students evaluation.student_seeds
         evaluation.epochs evaluation.lr evaluation.batch evaluation.augmentation run.report_every
-        run.checkpoint_every"""
+        run.checkpoint_every dataset.resize dataset.skip_bad dataset.pixels"""
     assert names == set(fixed.split())
     assert "dc" in METHODS

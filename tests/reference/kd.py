@@ -24,6 +24,15 @@ def cross_entropy(student: Tensor, labels: Tensor) -> float:
     return sum(rows) / len(rows)
 
 
+def soft_cross_entropy(student: Tensor, probabilities: Tensor) -> float:
+    """Mean over images of -sum over classes of p * log q."""
+    rows = [
+        -sum(a * math.log(b) for a, b in zip(p, softmax(z, 1.0), strict=True))
+        for z, p in zip(student.tolist(), probabilities.tolist(), strict=True)
+    ]
+    return sum(rows) / len(rows)
+
+
 def softened(
     student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float
 ) -> float:

@@ -355,6 +355,9 @@ OTHER: dict[str, Any] = {
     "dataset.root": "/elsewhere",
     "dataset.normalise_as": "svhn",
     "dataset.validation_fraction": 0.2,
+    "dataset.resize": 64,
+    "dataset.skip_bad": True,
+    "dataset.pixels": "zca",
     "ipc": 10,
     "iterations": 7,
     "seed": 1,
@@ -390,11 +393,14 @@ OTHER: dict[str, Any] = {
     "compile": True,
     "run.checkpoint_every": 3,
 }
+OF_FILES = {"dataset.resize": "imagefolder", "dataset.skip_bad": "imagefolder"}
+"""Settings that only datasets of one file an image have."""
 ONE_LEGAL_VALUE = {"method", "pool.schedule"}
 
 
 def changed(name: str) -> tuple[TrialConfig, TrialConfig]:
     base = {**BASE, "pool.others": "diverse"} if name == "network.name" else BASE
+    base = {**base, "dataset.name": OF_FILES.get(name, base["dataset.name"])}
     return make_config(nested(base)), make_config(nested({**base, name: OTHER[name]}))
 
 
@@ -426,7 +432,7 @@ def test_a_digest_is_64_hex_digits() -> None:
 ROUND_TRIPS: list[dict[str, Any]] = [
     {},
     *(
-        {name: value, **BASE}
+        {name: value, **BASE, "dataset.name": OF_FILES.get(name, BASE["dataset.name"])}
         for name, value in OTHER.items()
         if name not in {*BASE, "network.name"}
     ),

@@ -64,6 +64,7 @@ MIDDLE = modules_of(
     "harness.networks",
     "harness.datasets",
     "harness.synthetic",
+    "harness.graphs",
     "harness.store",
     "harness.store_files",
     "harness.clock",
@@ -73,6 +74,7 @@ UPPER = modules_of(
     "harness.diagnostics",
     "harness.distill",
     "harness.distilling",
+    "harness.formats",
     "harness.evaluate",
     "harness.results",
 )
@@ -89,7 +91,10 @@ SEARCH = [name for name in modules_of("harness.search") if name != "harness.sear
         (SEARCH, (*HEAVY, "harness.trial", "harness.tune")),
         (("harness.search.inline",), (*HEAVY[1:], "harness.tune")),
         (modules_of("harness.tune"), ("submitit", "analysis", "slurm", "harness.cli")),
-        (("harness.cli",), ("torch", "ray", "submitit", "pandas", "tensorboard", "pyarrow")),
+        (
+            ("harness.cli", *modules_of("harness.commands")),
+            ("torch", "ray", "submitit", "pandas", "tensorboard", "pyarrow"),
+        ),
         (modules_of("analysis"), ("torch", "ray", "submitit", "harness.config", "harness.trial")),
     ],
     ids=["bottom", "middle", "upper", "trial", "search", "inline", "tune", "cli", "analysis"],

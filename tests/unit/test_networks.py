@@ -32,6 +32,8 @@ COUNTS = {
     "resnet18-bn": (11_173_962, 11_220_132, 11_172_810),
     "resnet18-ap": (11_250_762, 11_988_132, 11_213_770),
     "resnet18-bn-ap": (11_250_762, 11_988_132, 11_213_770),
+    # As the layers of IDC's file add up: convolutions, norms (2 a channel), classifier.
+    "resnet10-ap": (4_903_242, 4_949_412, 4_902_090),
 }
 
 # Variants of the ConvNet, counted for CIFAR10.
@@ -169,6 +171,20 @@ def test_forward_gives_logits_of_the_features(label: str, in_shape: tuple[int, i
         ("resnet18", (1, 28, 28), 512),
         ("resnet18-ap", (3, 32, 32), 8192),
         ("resnet18-ap", (1, 28, 28), 4608),
+        ("resnet10-ap", (1, 28, 28), 512),
+        # Published for TinyImageNet (depth 4) and ImageNet subsets (depth 5): still 2048.
+        ("convnet-d4", (3, 64, 64), 2048),
+        ("convnet-d5", (3, 128, 128), 2048),
+        ("lenet", (3, 64, 64), 84),
+        ("alexnet", (3, 64, 64), 12_288),
+        ("alexnet", (3, 128, 128), 49_152),
+        ("vgg11", (3, 64, 64), 2048),
+        ("vgg11", (3, 128, 128), 8192),
+        ("resnet18", (3, 64, 64), 2048),
+        ("resnet18", (3, 128, 128), 8192),
+        ("resnet18-ap", (3, 64, 64), 32_768),
+        ("resnet10-ap", (3, 64, 64), 512),
+        ("resnet10-ap", (3, 128, 128), 512),
     ],
 )
 def test_number_of_features(label: str, in_shape: tuple[int, int, int], features: int) -> None:
@@ -197,6 +213,46 @@ def test_first_convolution_pads_28_to_32(label: str, padding: tuple[int, int]) -
         first, *others = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
         assert first.padding == (expected, expected)
         assert all(conv.padding in ((0, 0), (1, 1), (2, 2)) for conv in others)
+
+
+LARGE = ((3, 64, 64), (3, 128, 128))
+
+
+@pytest.mark.parametrize("in_shape", LARGE)
+@pytest.mark.parametrize(
+    "label", [*NETWORK_NAMES[1:], "convnet-w8-d4", "convnet-w8-d5-layernorm", "convnet-w8-d7"]
+)
+def test_large_images_fit_every_network(label: str, in_shape: tuple[int, int, int]) -> None:
+    architecture = Architecture.parse(label)
+    with torch.device("meta"):  # shapes alone: the numbers of such networks take seconds
+        network = BUILDERS[architecture.name](architecture, in_shape, 200)
+        x = torch.empty(2, *in_shape)
+        assert network.features(x).shape == (2, network.classifier.in_features)
+        assert network(x).shape == (2, 200)
+
+
+def test_tiny_imagenet_s_convnet_has_the_published_count() -> None:
+    assert count("convnet-d4", (3, 64, 64), 200) == 857_160
+
+
+@pytest.mark.parametrize("label", ["lenet", "convnet-w4-d5", "mlp"])
+@pytest.mark.parametrize("in_shape", LARGE)
+def test_large_images_give_finite_logits(label: str, in_shape: tuple[int, int, int]) -> None:
+    network = build(label, in_shape, classes=4)
+    with torch.no_grad():
+        one, two = network(images(2, in_shape))
+    assert one.isfinite().all()
+    assert (one - two).abs().max() > 1e-4
+
+
+def test_resnet10_ap_halves_large_images_in_its_stem() -> None:
+    for side, pools, last in ((32, 3, 4), (64, 3, 8), (128, 4, 8)):
+        with torch.device("meta"):
+            network = BUILDERS["resnet10-ap"](Architecture(name="resnet10-ap"), (3, side, side), 10)
+            maps = network.body[:-1](torch.empty(1, 3, side, side))  # type: ignore[index]
+        halving = [m for m in network.modules() if isinstance(m, AveragePool)]
+        assert len(halving) == pools + 3  # those of three shortcuts
+        assert maps.shape == (1, 512, last, last)
 
 
 def test_parameters_go_from_input_to_output() -> None:
@@ -389,17 +445,17 @@ def test_the_global_generator_is_neither_read_nor_moved(label: str, global_rng: 
 @pytest.mark.parametrize("label", NETWORK_NAMES)
 def test_other_sizes_say_what_to_change(label: str) -> None:
     expected = (
-        f"network '{label}': got images of 3x64x64, expected 28x28 or 32x32 pixels and at least "
-        "one channel; resize or pad the images"
+        f"network '{label}': got images of 3x96x96, expected 28x28, 32x32, 64x64 or 128x128 "
+        "pixels and at least one channel; set dataset.resize, or resize or pad the images"
     )
     with pytest.raises(DataError) as caught:
-        build(label, (3, 64, 64))
+        build(label, (3, 96, 96))
     assert str(caught.value) == expected
 
 
 @pytest.mark.parametrize("in_shape", [(3, 28, 32), (3, 32, 28), (0, 32, 32), (3, 30, 30)])
 def test_odd_shapes_are_refused(in_shape: tuple[int, int, int]) -> None:
-    with pytest.raises(DataError, match="expected 28x28 or 32x32 pixels"):
+    with pytest.raises(DataError, match="expected 28x28, 32x32, 64x64 or 128x128 pixels"):
         build("convnet", in_shape)
 
 

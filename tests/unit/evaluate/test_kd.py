@@ -50,6 +50,17 @@ def test_alpha_zero_is_plain_cross_entropy_bit_for_bit(variant: str) -> None:
     assert torch.equal(gradient(kd, student, None), gradient(KDSettings(), student, None))
 
 
+def test_soft_labels_agree_with_the_plain_version() -> None:
+    soft = reference.random_logits(3).softmax(1)
+    plain = reference.soft_cross_entropy(STUDENT, soft)
+    found = float(student_loss(KDSettings(), STUDENT, soft, None))
+    assert found == pytest.approx(plain, rel=1e-12)
+    kd = settings("softened", temperature=2.0, alpha=0.25)
+    expected = reference.softened(STUDENT, TEACHER, LABELS, 2.0, 0.25)
+    expected += 0.75 * (plain - reference.cross_entropy(STUDENT, LABELS))
+    assert float(student_loss(kd, STUDENT, soft, TEACHER)) == pytest.approx(expected, rel=1e-12)
+
+
 def test_without_kd_the_loss_is_cross_entropy() -> None:
     student = STUDENT.float()
     assert torch.equal(
