@@ -371,7 +371,7 @@ def notes_of_a_trial(data: ImageData) -> list[str]:
     from harness.trial import Context, _Run
 
     context = Context(Path(), torch.device("cpu"), data, "t")
-    return _Run(make_config({"batch_real": 1}), context)._notes()
+    return _Run(make_config({"batch_real": 1}), context)._own_notes()
 
 
 def test_bad_images_are_skipped_and_counted(tmp_path: Path) -> None:

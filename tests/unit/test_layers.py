@@ -92,7 +92,7 @@ SEARCH = [name for name in modules_of("harness.search") if name != "harness.sear
         (("harness.search.inline",), (*HEAVY[1:], "harness.tune")),
         (modules_of("harness.tune"), ("submitit", "analysis", "slurm", "harness.cli")),
         (
-            ("harness.cli", *modules_of("harness.commands")),
+            ("harness.cli",),  # the bodies that it names are imported inside the commands
             ("torch", "ray", "submitit", "pandas", "tensorboard", "pyarrow"),
         ),
         (modules_of("analysis"), ("torch", "ray", "submitit", "harness.config", "harness.trial")),
