@@ -10,53 +10,46 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from harness.architecture import Architecture
 from harness.errors import ConfigError, suggest
+from harness.settings.base import Settings as Settings
+from harness.settings.dataset import DATASETS as DATASETS
+from harness.settings.dataset import OF_FILES as OF_FILES
+from harness.settings.dataset import OWN_CONSTANTS as OWN_CONSTANTS
+from harness.settings.dataset import DatasetSettings as DatasetSettings
+from harness.settings.evaluation import MAIN as MAIN
+from harness.settings.evaluation import EvaluationSettings as EvaluationSettings
+from harness.settings.evaluation import KDSettings as KDSettings
+from harness.settings.evaluation import RunSettings as RunSettings
+from harness.settings.pool import POOL_PRESETS as POOL_PRESETS
+from harness.settings.pool import PoolSettings as PoolSettings
+from harness.settings.pool import WeightedNetwork as WeightedNetwork
 
 METHODS: dict[str, str] = {
     "dc": "harness.distill.dc:DC",
+    "random-real": "harness.distill.random_real:RandomReal",
+    "kmeans": "harness.distill.kmeans:KMeans",
+    "full-data": "harness.distill.full_data:FullData",
 }
 """Distillation methods: name -> ``module:Class``, as text, so that reading it needs no torch."""
 
 SCHEDULED_METHODS: frozenset[str] = frozenset()
 """Methods whose iterations depend on how many there are to be: their runs share no states."""
 
-DATASETS: tuple[str, ...] = (
-    "digits",
-    "mnist",
-    "fashionmnist",
-    "svhn",
-    "cifar10",
-    "cifar100",
-    "tinyimagenet",
-    "imagenette",
-    "imagewoof",
-    "imagemeow",
-    "imagesquawk",
-    "imagefruit",
-    "imageyellow",
-    "imagefolder",
-)
-"""Datasets that ``harness.datasets`` can load."""
+FULL_DATA = "full-data"
+"""The method whose set is all training images."""
 
-OWN_CONSTANTS = ("digits", "mnist", "fashionmnist", "svhn", "cifar10", "cifar100")
-"""Datasets whose mean and std others may be normalised by."""
-
-OF_FILES = (
-    "tinyimagenet",
-    "imagenette",
-    "imagewoof",
-    "imagemeow",
-    "imagesquawk",
-    "imagefruit",
-    "imageyellow",
-    "imagefolder",
-)
-"""Datasets of one file an image, which can be resized."""
+BASELINES: dict[str, tuple[str, ...]] = {
+    "random-real": ("ipc", "seed"),
+    "kmeans": ("ipc", "seed", "network", "kmeans", "precision", "threads"),
+    FULL_DATA: (),
+}
+"""Methods that take real images as they are and learn nothing from a pool: they ignore
+``iterations``. Name -> the settings that their set depends on, besides the training images."""
 
 LOOPS: dict[int, tuple[int, int]] = {
     1: (1, 1),
@@ -70,205 +63,12 @@ LOOPS: dict[int, tuple[int, int]] = {
 
 Precision = Literal["fp32", "tf32", "bf16-real"]
 
-POOL_PRESETS = ("similar", "similar-depth1", "diverse")
-MAIN = "main"
-"""In ``evaluation.students`` and ``kd.teacher``: the main model, whatever ``network`` says."""
 
+class KMeansSettings(Settings):
+    """What only the method ``kmeans`` has."""
 
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _as_others(value: object) -> object:
-    if not isinstance(value, str | list | tuple):
-        raise ValueError(f"got {value!r}, expected a preset or a list of {{network, weight}}")
-    return _as_tuple(value)
-
-
-def _check_label(label: str, where: str) -> None:
-    try:
-        Architecture.parse(label)
-    except ConfigError as error:
-        raise ValueError(f"{where}: {error}") from None
-
-
-class Settings(BaseModel):
-    """Base of all settings: read-only, no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
-
-
-class DatasetSettings(Settings):
-    """Real images."""
-
-    name: str = "digits"
-    """Dataset; ``harness datasets`` lists them."""
-    root: str | None = None
-    """Folder that holds the dataset's files; unset: $HARNESS_DATA, else ./data."""
-    normalise_as: str | None = None
-    """Dataset whose mean and std normalise the images; unset: its own."""
-    validation_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
-    """Share of each class's training images held out for validation (fixed for ``digits``)."""
-    resize: int | None = Field(default=None, ge=8, le=1024)
-    """Side in pixels of image files: shorter side scaled to it, middle cut out; unset: as stored
-    (ImageNet's subsets: 128)."""
-    skip_bad: bool = False
-    """Leave out image files that cannot be read, and say how many; else they are an error."""
-    pixels: Literal["normalised", "zca"] = "normalised"
-    """Pixel space: mean 0 and std 1 for each channel, or ZCA-whitened (MTT; up to 3x32x32)."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.name not in DATASETS:
-            raise ValueError(f"dataset.name: got '{self.name}'; {suggest(self.name, DATASETS)}")
-        if self.normalise_as is not None and self.normalise_as not in OWN_CONSTANTS:
-            raise ValueError(
-                f"dataset.normalise_as: got '{self.normalise_as}'; "
-                f"{suggest(self.normalise_as, OWN_CONSTANTS)}"
-            )
-        if self.normalise_as is not None and self.pixels == "zca":
-            raise ValueError(
-                f"dataset.normalise_as: got '{self.normalise_as}', but dataset.pixels 'zca' uses no"
-                " mean and std; remove one of the two"
-            )
-        for name in ("resize", "skip_bad"):
-            if getattr(self, name) and self.name not in OF_FILES:
-                raise ValueError(
-                    f"dataset.{name}: got {getattr(self, name)!r}, but '{self.name}' has images of "
-                    "one size in files of many; remove the setting"
-                )
-        if self.name == "digits" and self.validation_fraction != 0.1:
-            raise ValueError(
-                f"dataset.validation_fraction: got {self.validation_fraction}, but 'digits' has a "
-                "fixed split of 1200 / 197 / 400; remove the setting"
-            )
-        return self
-
-
-class WeightedNetwork(Settings):
-    """One member of a list given to ``pool.others``."""
-
-    network: str
-    """Label of an architecture, for example ``lenet`` or ``convnet-w32-sigmoid``."""
-    weight: float = Field(gt=0.0, le=1.0)
-    """Probability among the others; the weights of a list sum to 1."""
-
-
-class PoolSettings(Settings):
-    """Which architecture each iteration draws (arXiv 2402.13007)."""
-
-    others: Annotated[str | tuple[WeightedNetwork, ...], BeforeValidator(_as_others)] = "similar"
-    """Distribution of the rest: a preset, or a list of {network, weight}."""
-    main_probability: float = Field(default=0.9, ge=0.0, le=1.0)
-    """Chance that an iteration draws the main model; 1.0 is plain gradient matching."""
-    warmup: int = Field(default=0, ge=0)
-    """Iterations at the start that draw the main model only (the reference code draws 501)."""
-    schedule: Literal["constant"] = "constant"
-    """How the main-model probability moves over the iterations."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if isinstance(self.others, str):
-            if self.others not in POOL_PRESETS:
-                raise ValueError(
-                    f"pool.others: got '{self.others}'; {suggest(self.others, POOL_PRESETS)}, "
-                    "or a list of {network, weight}"
-                )
-            return self
-        if not self.others:
-            raise ValueError("pool.others: got an empty list, expected a preset or networks")
-        total = sum(member.weight for member in self.others)
-        if abs(total - 1.0) > 1e-6:
-            raise ValueError(
-                f"pool.others: the weights sum to {total:g}, expected 1; scale them to sum to 1"
-            )
-        for member in self.others:
-            _check_label(member.network, "pool.others")
-        return self
-
-
-class KDSettings(Settings):
-    """Knowledge distillation of the students (arXiv 2402.13007, formula 1)."""
-
-    variant: Literal["off", "softened", "control", "legacy"] = "off"
-    """``control`` is (1 - alpha) * CE alone; ``legacy`` is the reference code's unsoftened loss."""
-    temperature: float | None = Field(default=None, gt=0.0)
-    """Softening of teacher and student, > 0; default 1.5 where KD is on."""
-    alpha: float | None = Field(default=None, ge=0.0, le=1.0)
-    """Weight of the teacher's term, the label's term has 1 - alpha; default 0.5 where KD is on."""
-    teacher: str = MAIN
-    """Architecture of the teacher, trained on the same distilled set."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, value: object) -> object:
-        if isinstance(value, Mapping) and value.get("variant", "off") != "off":
-            given = {key: item for key, item in value.items() if item is not None}
-            return {"temperature": 1.5, "alpha": 0.5, **given}
-        return value
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.variant == "off":
-            for name in ("temperature", "alpha"):
-                if getattr(self, name) is not None:
-                    raise ValueError(
-                        f"kd.{name}: got {getattr(self, name)}, but kd.variant is 'off'; "
-                        f"remove it or set kd.variant = 'softened'"
-                    )
-        if self.teacher != MAIN:
-            _check_label(self.teacher, "kd.teacher")
-        return self
-
-
-class EvaluationSettings(Settings):
-    """Training of students on the distilled set (methods: VICO-UoE/DatasetCondensation)."""
-
-    students: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = (
-        MAIN,
-        "mlp",
-        "lenet",
-        "alexnet",
-        "vgg11",
-        "resnet18",
-    )
-    """Architectures of the students; ``main`` is the main model."""
-    student_seeds: int = Field(default=5, ge=1)
-    """Networks trained of each architecture."""
-    epochs: int | None = Field(default=None, ge=1)
-    """Passes over the distilled set; unset: 300 without augmentation, 1000 with."""
-    lr: float = Field(default=0.01, gt=0.0)
-    """Learning rate; times 0.1 from half of the epochs on."""
-    batch: int = Field(default=256, ge=1)
-    """Images a step."""
-    augmentation: Literal["auto", "none", "crop-scale-rotate", "crop-noise"] = "auto"
-    """``auto``: as published for DC, none but for MNIST and for ConvNets with batch norm."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not self.students:
-            raise ValueError(
-                "evaluation.students: got an empty list, expected at least one network"
-            )
-        for name in self.students:
-            if name != MAIN:
-                _check_label(name, "evaluation.students")
-        return self
-
-
-class RunSettings(Settings):
-    """How a trial reports on its way; changes nothing in its results."""
-
-    report_every: int = Field(default=500, ge=1)
-    """Iterations between progress reports with a quick validation score."""
-    checkpoint_every: int = Field(default=100, ge=1)
-    """Iterations between saved states, from which a killed trial goes on."""
+    epochs: int = Field(default=20, ge=1)
+    """Passes over the training images that the main model learns its features in."""
 
 
 class Distillation(Settings):
@@ -302,6 +102,8 @@ class Distillation(Settings):
     """The main model."""
     pool: PoolSettings = PoolSettings()
     """The model pool."""
+    kmeans: KMeansSettings = KMeansSettings()
+    """Of the method ``kmeans`` alone."""
     precision: Precision = "fp32"
     """``tf32``: GPUs multiply in TF32; ``bf16-real``: gradients on real images in bfloat16."""
     compile: bool = False
@@ -321,7 +123,7 @@ class Distillation(Settings):
             filled["outer_loop"], filled["inner_loop"] = LOOPS[ipc]
         elif isinstance(ipc, int) and ipc >= 1:
             for name in ("outer_loop", "inner_loop"):
-                if name not in value:
+                if name not in value and value.get("method") not in BASELINES:
                     raise ValueError(
                         f"{name}: no default for ipc = {ipc} (there is one for "
                         f"{', '.join(map(str, LOOPS))}); set {name}"
@@ -337,7 +139,13 @@ class Distillation(Settings):
         if self.method not in METHODS:
             raise ValueError(f"method: got '{self.method}'; {suggest(self.method, METHODS)}")
         similar = self.pool.others in ("similar", "similar-depth1")
-        if similar and self.pool.main_probability < 1.0 and self.network.name != "convnet":
+        draws = self.method not in BASELINES
+        if (
+            draws
+            and similar
+            and self.pool.main_probability < 1.0
+            and self.network.name != "convnet"
+        ):
             raise ValueError(
                 f"pool.others: '{self.pool.others}' varies a ConvNet, but network.name is "
                 f"'{self.network.name}'; set pool.main_probability = 1.0, or pool.others to "
@@ -352,7 +160,13 @@ class Distillation(Settings):
         """
         data = self.model_dump(mode="json", include=set(Distillation.model_fields))
         del data["dataset"]["root"]
+        if self.method != "kmeans":
+            del data["kmeans"]
         return data
+
+    def num_iterations(self) -> int:
+        """Iterations to do: ``iterations``, or none where the method ignores it."""
+        return 0 if self.method in BASELINES else self.iterations
 
     def lineage(self) -> dict[str, Any]:
         """The settings that the states on the way to a distilled set depend on.
@@ -361,6 +175,9 @@ class Distillation(Settings):
         of those to more.
         """
         data = self.identity()
+        if self.method in BASELINES:
+            names = ("method", "dataset", "protocol", *BASELINES[self.method])
+            return {name: data[name] for name in names}
         if self.method not in SCHEDULED_METHODS:
             del data["iterations"]
         return data
@@ -375,6 +192,34 @@ class TrialConfig(Distillation):
     """Students and how they are trained."""
     run: RunSettings = RunSettings()
     """Reports on the way."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_recipe(cls, value: object) -> object:
+        """All real images are trained on by a recipe of their own (methods: DD-Ranking)."""
+        if not isinstance(value, Mapping) or value.get("method") != FULL_DATA:
+            return value
+        given = value.get("evaluation", {})
+        if not isinstance(given, Mapping):
+            return value
+        known = {name: item for name, item in given.items() if item is not None}
+        return {**value, "evaluation": {"epochs": 200, "batch": 512, **known}}
+
+    @model_validator(mode="after")
+    def _check_recipe(self) -> Self:
+        if self.method != FULL_DATA:
+            return self
+        if self.kd.variant != "off":
+            raise ValueError(
+                f"kd.variant: got '{self.kd.variant}', but method 'full-data' has no distilled set "
+                "to train a teacher on; set kd.variant = 'off'"
+            )
+        if self.evaluation.augmentation not in ("auto", "none"):
+            raise ValueError(
+                f"evaluation.augmentation: got '{self.evaluation.augmentation}', but method "
+                "'full-data' trains without; remove the setting"
+            )
+        return self
 
     def students(self) -> tuple[Architecture, ...]:
         """Architectures of ``evaluation.students``, in order, ``main`` resolved, each once."""
@@ -392,6 +237,8 @@ class TrialConfig(Distillation):
         """Hash of all that the trial's rows depend on: 64 hex digits."""
         data = self.model_dump(mode="json", exclude={"run"})
         del data["dataset"]["root"]
+        if self.method != "kmeans":
+            del data["kmeans"]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def _resolve(self, name: str) -> Architecture:

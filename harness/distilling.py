@@ -34,7 +34,7 @@ def distillation_key(config: TrialConfig, context: Context) -> Key:
         "dataset_checksum": context.data.checksum,
         "numerics": numerics.describe(context.device),
     }
-    return Key(KIND, identity).at(config.iterations)
+    return Key(KIND, identity).at(config.num_iterations())
 
 
 class Distilling:
@@ -52,8 +52,11 @@ class Distilling:
         self._reported = 0
         self._saved = 0
 
-    def steps(self) -> Generator[Event, Decision, SyntheticSet]:
+    def steps(self) -> Generator[Event, Decision, SyntheticSet | None]:
         """Learn the set, or take it from the store; yields at each report.
+
+        Returns:
+            The set; None where it is all training images.
 
         Raises:
             DivergedError: A loss or an image is not finite.
@@ -67,16 +70,20 @@ class Distilling:
         else:
             key = distillation_key(self._config, self._context)
             entry = self._get(key) or (yield from store.steps(key, self._make))
-            if self._iteration < self._config.iterations:
+            if self._distiller is None or self._iteration < self._length:
                 self._load(entry)
                 yield from self._replay()
             store.keep(key)
             store.drop_checkpoints(key)
         assert self._distiller is not None
         synthetic = self._distiller.synthetic()
-        if not bool(synthetic.images.isfinite().all()):
+        if synthetic is not None and not bool(synthetic.images.isfinite().all()):
             raise DivergedError("images not finite after the last iteration")
         return synthetic
+
+    @property
+    def _length(self) -> int:
+        return self._config.num_iterations()
 
     @property
     def _iteration(self) -> int:
@@ -86,7 +93,7 @@ class Distilling:
         """Go on from the longest state; return the last one."""
         self._start()
         yield from self._replay()
-        while self._iteration < self._config.iterations:
+        while self._iteration < self._length:
             self._advance(self._next_stop())
             if self._context.stopping():
                 self._stop()
@@ -112,7 +119,7 @@ class Distilling:
 
     def _fail_if_known_to_diverge(self) -> None:
         verdict = self._get(self._key(DIVERGED))
-        if verdict is None or verdict.data["iteration"] > self._config.iterations:
+        if verdict is None or verdict.data["iteration"] > self._length:
             return
         self._restore(verdict)
         self.draws = list(verdict.data["draws"])
@@ -176,7 +183,7 @@ class Distilling:
     def _next_stop(self) -> int:
         """The next iteration at which something is to be reported or saved."""
         run, done = self._config.run, self._iteration
-        stops = {self._config.iterations, _next_multiple(done, run.report_every)}
+        stops = {self._length, _next_multiple(done, run.report_every)}
         if self._context.store is not None:
             stops |= {_next_multiple(done, run.checkpoint_every), *self._kept()}
         return min(stop for stop in stops if stop > done)
@@ -184,12 +191,12 @@ class Distilling:
     def _kept(self) -> set[int]:
         """Iterations that others need: by the plan, or because they wait."""
         store = self._context.store
-        wanted = set() if store is None else store.wanted(self._key(self._config.iterations))
+        wanted = set() if store is None else store.wanted(self._key(self._length))
         return {*self._context.keep, *(int(part) for part in wanted if part.isdigit())}
 
     def _save_if_due(self) -> None:
         """Save the state where somebody needs it or a checkpoint is due."""
-        if self._context.store is None or self._iteration == self._config.iterations:
+        if self._context.store is None or self._iteration == self._length:
             return
         keep = self._iteration in self._kept()
         if keep or self._iteration % self._config.run.checkpoint_every == 0:
@@ -212,7 +219,8 @@ class Distilling:
     def _entry(self) -> Entry:
         """The state as it stands, as an entry."""
         assert self._distiller is not None
-        state = self._distiller.state_dict()
+        with self._clock.measure("distill_s", "distill_cost_s"):  # a baseline selects here
+            state = self._distiller.state_dict()
         tensors = {name: item for name, item in state.items() if isinstance(item, Tensor)}
         plain = {name: item for name, item in state.items() if name not in tensors}
         data: dict[str, Any] = {"state": plain, "losses": self.losses, "quick": self.quick}
@@ -224,7 +232,7 @@ class Distilling:
 
     def _reports_at(self, iteration: int) -> bool:
         every = self._config.run.report_every
-        return 0 < iteration < self._config.iterations and iteration % every == 0
+        return 0 < iteration < self._length and iteration % every == 0
 
     def _is_report(self) -> bool:
         return self._reports_at(self._iteration) and self._reported < self._iteration
@@ -236,6 +244,7 @@ class Distilling:
         if quick is None:
             assert self._distiller is not None
             synthetic = self._distiller.synthetic()
+            assert synthetic is not None, "a set that is learned in iterations has images"
             with self._clock.measure("quick_s"):
                 quick = quick_score(synthetic, self._config, self._context.data)
             if quick is not None:
@@ -246,7 +255,7 @@ class Distilling:
         self._reported = iteration
         return Progress(
             iteration=iteration,
-            iterations=self._config.iterations,
+            iterations=self._length,
             matching_loss=fmean(
                 self.losses[max(0, iteration - self._config.run.report_every) : iteration]
             ),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from harness import seeding
 from harness.architecture import ACTIVATIONS, NORMS, POOLINGS, Architecture
-from harness.config import PoolSettings
+from harness.config import BASELINES, Distillation, PoolSettings
 
 
 class Member(NamedTuple):
@@ -43,6 +43,13 @@ class ModelPool:
         if random.random() < self._settings.main_probability:
             return self._main
         return random.choices(self._others, cum_weights=self._cumulative)[0].architecture
+
+
+def drawn_by(config: Distillation) -> frozenset[Architecture]:
+    """Every architecture that a distillation can draw; a baseline draws none."""
+    if config.method in BASELINES:
+        return frozenset()
+    return ModelPool(config.pool, config.network, config.seed).members
 
 
 def other_members(settings: PoolSettings, main: Architecture) -> tuple[Member, ...]:

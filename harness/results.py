@@ -8,7 +8,7 @@ from typing import Any
 from harness.architecture import Architecture
 from harness.config import TrialConfig
 from harness.evaluate import StudentScore
-from harness.pool import ModelPool, describe_others
+from harness.pool import describe_others, drawn_by
 from harness.schema import COLUMNS, UNSEEN_MEAN
 
 Row = dict[str, Any]
@@ -70,7 +70,7 @@ def common_columns(config: TrialConfig, record: Mapping[str, Any]) -> Row:
 
 def student_rows(common: Row, config: TrialConfig, scores: Iterable[StudentScore]) -> list[Row]:
     """One row for each student network and split."""
-    members = ModelPool(config.pool, config.network, config.seed).members
+    members = drawn_by(config)
     rows = []
     for item in scores:
         finite = math.isfinite(item.score.loss)

@@ -56,9 +56,11 @@ class Work:
         """What it is, in some words."""
         made = self.identity.get("distillation")
         if isinstance(made, dict):
-            pool = made["pool"]["main_probability"]
-            words = (made["dataset"]["name"], made["method"], f"ipc {made['ipc']}")
-            return " ".join([*words, f"main {pool:g}", f"seed {made['seed']}"])
+            words = [made["dataset"]["name"], made["method"]]
+            words += [f"{name} {made[name]}" for name in ("ipc", "seed") if name in made]
+            if "pool" in made:
+                words.insert(-1, f"main {made['pool']['main_probability']:g}")
+            return " ".join(words)
         names = ("architecture", "seed", "student_seed")
         return " ".join(f"{name} {self.identity[name]}" for name in names if name in self.identity)
 

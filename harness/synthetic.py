@@ -99,15 +99,25 @@ def init_from_real(images: Images, labels: Tensor, *, ipc: int, rng: torch.Gener
     Returns:
         Float32 [S, C, H, W], grouped by class.
     """
-    rows = []
+    rows = draw_rows(labels, ipc=ipc, rng=rng)
+    return images[rows.to(images.device)].detach().clone()
+
+
+def draw_rows(labels: Tensor, *, ipc: int, rng: torch.Generator) -> Tensor:
+    """Draw ``ipc`` different rows of each class: int64 [S] on the CPU, grouped by class.
+
+    Raises:
+        DataError: A class has fewer rows.
+    """
+    drawn = []
     for k in range(int(labels.max()) + 1):
         members = torch.nonzero(labels == k).flatten().cpu()
         if (n := len(members)) < ipc:
             raise DataError(
                 f"class {k}: got {n} training images, expected at least ipc = {ipc}; lower ipc"
             )
-        rows.append(members[torch.randperm(n, generator=rng)[:ipc]])
-    return images[torch.cat(rows).to(images.device)].detach().clone()
+        drawn.append(members[torch.randperm(n, generator=rng)[:ipc]])
+    return torch.cat(drawn)
 
 
 def labels_by_class(classes: int, ipc: int) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 from harness import diagnostics, numerics, provenance
 from harness.architecture import Architecture
 from harness.clock import Clock
-from harness.config import DatasetSettings, TrialConfig
+from harness.config import BASELINES, FULL_DATA, DatasetSettings, TrialConfig
 from harness.context import Context
 from harness.datasets import ImageData, load_dataset
 from harness.distill.programs import check_compiler
@@ -30,7 +30,7 @@ from harness.evaluate import StudentScore, Weights, evaluate, kd_gain
 from harness.events import Decision, DeferredError, Event, StoppedError
 from harness.images import write_grid
 from harness.networks import build_network
-from harness.pool import ModelPool
+from harness.pool import drawn_by
 from harness.records import write_json, write_rows, write_text
 from harness.results import common_columns, diverged_rows, metrics, student_rows
 from harness.schema import (
@@ -78,8 +78,7 @@ def check_fits(config: TrialConfig, data: ImageData) -> None:
             f"ipc: got {config.ipc}, but class {smallest} of '{data.name}' has "
             f"{int(counts[smallest])} training images; lower ipc"
         )
-    members = ModelPool(config.pool, config.network, config.seed).members
-    networks = {*members, *config.students(), config.teacher()}
+    networks = {*drawn_by(config), config.network, *config.students(), config.teacher()}
     for architecture in sorted(networks, key=lambda item: item.label):
         _check_buildable(architecture.label, data.in_shape, data.num_classes)
 
@@ -218,7 +217,6 @@ class _Run:
     def evaluate(self) -> None:
         """Train the students; test images are read here and nowhere before."""
         synthetic, data = self.synthetic, self.context.data
-        assert synthetic is not None
         splits = self._splits()
         with self.clock.measure("eval_s"):
             for score in evaluate(synthetic, self.config, data, splits, self._share_teacher):
@@ -228,6 +226,7 @@ class _Run:
                     self.scores = []
                     raise StoppedError
         if self.config.kd.variant in ("softened", "legacy"):
+            assert synthetic is not None, "without a set there is no KD"
             with self.clock.measure("control_s"):
                 self.gain = kd_gain(synthetic, self.config, data, self.scores, splits[0])
 
@@ -296,7 +295,10 @@ class _Run:
     def _own_notes(self) -> list[str]:
         notes = list(self.context.data.notes)
         counts = torch.bincount(self.context.data.train.labels)
-        if self.config.batch_real > int(counts.min()):
+        if self.config.method == FULL_DATA:
+            notes.append("distilled.safetensors is left out: the set is all training images")
+        draws = self.config.method not in BASELINES
+        if draws and self.config.batch_real > int(counts.min()):
             notes.append(
                 f"batch_real: {self.config.batch_real} exceeds the smallest class, which is taken "
                 f"whole ({int(counts.min())} images)"

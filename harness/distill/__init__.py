@@ -20,15 +20,15 @@ class Distiller(Protocol):
     """
 
     iteration: int
-    """Iterations done."""
+    """Iterations done; a baseline has none to do."""
     draws: list[Architecture]
     """The architecture that each iteration drew."""
 
     def step(self) -> Tensor:
         """Do one iteration; return its loss, a detached scalar on the device (maybe not finite)."""
 
-    def synthetic(self) -> SyntheticSet:
-        """The set as it stands, detached from what follows."""
+    def synthetic(self) -> SyntheticSet | None:
+        """The set as it stands, detached from what follows; None: it is all training images."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on besides config and data."""

@@ -12,6 +12,7 @@ from harness import seeding
 from harness.architecture import Architecture
 from harness.config import EvaluationSettings, KDSettings, TrialConfig
 from harness.datasets import ImageData, Split
+from harness.evaluate.baselines import real_network
 from harness.evaluate.kd import needs_teacher
 from harness.evaluate.training import (
     TOGETHER,
@@ -57,7 +58,7 @@ class StudentScore(NamedTuple):
 
 
 def evaluate(
-    synthetic: SyntheticSet,
+    synthetic: SyntheticSet | None,
     config: TrialConfig,
     data: ImageData,
     splits: Iterable[str],
@@ -70,13 +71,16 @@ def evaluate(
     teacher for each student seed, shared by all architectures.
 
     Args:
-        synthetic: The set, on the device to train on.
+        synthetic: The set, on the device to train on; None: all training images of ``data``.
         config: Students, seeds, recipe and KD.
         data: Real images, on the same device.
         splits: Names of the splits to score: ``validation``, ``test``.
         share_teacher: Where teachers come from; by default each is trained here.
     """
     named = {name: getattr(data, name) for name in splits}
+    if synthetic is None:
+        yield from _evaluate_on_all(config, data, named)
+        return
     teachers = _Teachers(synthetic, config, data, named, share_teacher)
     for student in config.students():
         recipe = make_recipe(config.evaluation, config.dataset.name, student)
@@ -88,6 +92,21 @@ def evaluate(
                     yield StudentScore(
                         student, k, recipe, name, score(network, split), accuracies.get(name)
                     )
+
+
+def _evaluate_on_all(
+    config: TrialConfig, data: ImageData, splits: Mapping[str, Split]
+) -> Iterator[StudentScore]:
+    """Train the students on all real images, from the weights they have on a distilled set."""
+    settings = config.evaluation
+    assert settings.epochs is not None, "filled in for the method that has no set"
+    recipe = Recipe(settings.epochs, settings.lr, settings.batch, "none")
+    for student in config.students():
+        for k in range(settings.student_seeds):
+            address = ("student", student.label, k)
+            network = real_network(student, data, recipe, seed=config.seed, address=address)
+            for name, split in splits.items():
+                yield StudentScore(student, k, recipe, name, score(network, split), None)
 
 
 def quick_score(synthetic: SyntheticSet, config: TrialConfig, data: ImageData) -> float | None:

@@ -1,10 +1,10 @@
 """The size of a plan before it is run (``--dry-run``)."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.search.plan import PlannedTrial
+from harness.search.schedule import lineage
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Estimate:
 
     Attributes:
         trials: Planned trials.
-        distillations: Different distilled sets among them, iterations aside.
+        distillations: Different distillations among them; a shorter one is on a longer one's way.
         iterations: Distillation iterations over all trials.
         students: Student networks to be trained.
     """
@@ -33,15 +33,11 @@ class Estimate:
 
 def estimate(plan: Sequence[PlannedTrial]) -> Estimate:
     """Count what a plan asks for; nothing is measured or guessed."""
-    sets = set()
-    for trial in plan:
-        identity = trial.config.identity()
-        del identity["iterations"]
-        sets.add(json.dumps(identity, sort_keys=True))
+    sets = {lineage(trial) for trial in plan}
     return Estimate(
         trials=len(plan),
         distillations=len(sets),
-        iterations=sum(trial.config.iterations for trial in plan),
+        iterations=sum(trial.config.num_iterations() for trial in plan),
         students=sum(
             len(trial.config.students()) * trial.config.evaluation.student_seeds for trial in plan
         ),

@@ -15,7 +15,7 @@ def in_order(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
     longest: dict[str, PlannedTrial] = {}
     for trial in trials:
         known = longest.setdefault(lineage(trial), trial)
-        if trial.config.iterations > known.config.iterations:
+        if trial.config.num_iterations() > known.config.num_iterations():
             longest[lineage(trial)] = trial
     first = {trial.trial_id for trial in longest.values()}
     return sorted(trials, key=lambda trial: trial.trial_id not in first)
@@ -25,7 +25,7 @@ def needed_iterations(plan: Sequence[PlannedTrial]) -> dict[str, list[int]]:
     """Iterations that a plan needs of each lineage, sorted; see ``lineage``."""
     needed: dict[str, set[int]] = {}
     for trial in plan:
-        needed.setdefault(lineage(trial), set()).add(trial.config.iterations)
+        needed.setdefault(lineage(trial), set()).add(trial.config.num_iterations())
     return {key: sorted(iterations) for key, iterations in needed.items()}
 
 

@@ -26,8 +26,8 @@ from harness.errors import ConfigError
 NETWORKS = ", ".join(sorted(NETWORK_NAMES))
 TOP_LEVEL = (
     "known: batch_real, compile, dataset.*, evaluation.*, init, inner_loop, ipc, iterations, kd.*, "
-    "lr_img, lr_net, method, network.*, outer_loop, pool.*, precision, protocol, run.*, seed, "
-    "threads"
+    "kmeans.*, lr_img, lr_net, method, network.*, outer_loop, pool.*, precision, protocol, run.*, "
+    "seed, threads"
 )
 
 
@@ -91,7 +91,10 @@ def test_unknown_keys(data: dict[str, Any], message: str) -> None:
             "dataset.normalise_as: got 'imagefolder'; known: cifar10, cifar100, digits, "
             "fashionmnist, mnist, svhn",
         ),
-        ({"method": "dcc"}, "method: got 'dcc'; did you mean 'dc'? known: dc"),
+        (
+            {"method": "dcc"},
+            "method: got 'dcc'; did you mean 'dc'? known: dc, full-data, kmeans, random-real",
+        ),
         (
             {"network.name": "convnett"},
             f"network.name: got 'convnett'; did you mean 'convnet'? known: {NETWORKS}",
@@ -392,15 +395,18 @@ OTHER: dict[str, Any] = {
     "precision": "tf32",
     "compile": True,
     "run.checkpoint_every": 3,
+    "method": "random-real",
+    "kmeans.epochs": 3,
 }
 OF_FILES = {"dataset.resize": "imagefolder", "dataset.skip_bad": "imagefolder"}
 """Settings that only datasets of one file an image have."""
-ONE_LEGAL_VALUE = {"method", "pool.schedule"}
+ONE_LEGAL_VALUE = {"pool.schedule"}
 
 
 def changed(name: str) -> tuple[TrialConfig, TrialConfig]:
     base = {**BASE, "pool.others": "diverse"} if name == "network.name" else BASE
     base = {**base, "dataset.name": OF_FILES.get(name, base["dataset.name"])}
+    base = {**base, "method": "kmeans"} if name.startswith("kmeans.") else base
     return make_config(nested(base)), make_config(nested({**base, name: OTHER[name]}))
 
 

@@ -57,6 +57,7 @@ BOTTOM = (
     "harness.records",
     "harness.schema",
     "harness.seeding",
+    "harness.settings",
 )
 MIDDLE = modules_of(
     "harness.numerics",
