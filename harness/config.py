@@ -178,7 +178,7 @@ class Distillation(Settings):
         if self.method in BASELINES:
             names = ("method", "dataset", "protocol", *BASELINES[self.method])
             return {name: data[name] for name in names}
-        if self.method not in SCHEDULED_METHODS:
+        if self.method not in SCHEDULED_METHODS and self.pool.schedule == "constant":
             del data["iterations"]
         return data
 

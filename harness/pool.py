@@ -1,5 +1,6 @@
 """The model pool: which architecture each iteration of a distillation draws (arXiv 2402.13007)."""
 
+import math
 from itertools import accumulate, product
 from typing import NamedTuple
 
@@ -21,7 +22,19 @@ class ModelPool:
     A draw depends on (seed, iteration) alone: it can be repeated, and it shifts no other draw.
     """
 
-    def __init__(self, settings: PoolSettings, main: Architecture, seed: int) -> None:
+    def __init__(
+        self, settings: PoolSettings, main: Architecture, seed: int, iterations: int = 0
+    ) -> None:
+        """Lay out the members.
+
+        Args:
+            settings: The pool's.
+            main: The main model.
+            seed: The trial's.
+            iterations: Iterations of the distillation, which a schedule other than ``constant``
+                is stretched over.
+        """
+        self._iterations = iterations
         self._settings = settings
         self._main = main
         self._seed = seed
@@ -32,15 +45,30 @@ class ModelPool:
     def members(self) -> frozenset[Architecture]:
         """Every architecture that an iteration can draw."""
         others = {member.architecture for member in self._others}
-        main_is_drawn = self._settings.main_probability > 0.0 or self._settings.warmup > 0
+        scheduled = self._settings.schedule != "constant"
+        main_is_drawn = (
+            scheduled or self._settings.main_probability > 0.0 or self._settings.warmup > 0
+        )
         return frozenset(others | {self._main} if main_is_drawn else others)
+
+    def main_probability(self, iteration: int) -> float:
+        """Chance that an iteration, counted from 0, draws the main model."""
+        settings = self._settings
+        if iteration < settings.warmup:
+            return 1.0
+        if settings.schedule == "constant":
+            return settings.main_probability
+        way = (iteration - settings.warmup) / max(1, self._iterations - 1 - settings.warmup)
+        if settings.schedule == "cosine":
+            way = (1 - math.cos(math.pi * way)) / 2
+        return 1.0 - (1.0 - settings.main_probability) * way
 
     def draw(self, iteration: int) -> Architecture:
         """Return the architecture of an iteration, counted from 0."""
         if iteration < self._settings.warmup:
             return self._main
         random = seeding.python_random(self._seed, "pool", iteration)
-        if random.random() < self._settings.main_probability:
+        if random.random() < self.main_probability(iteration):
             return self._main
         return random.choices(self._others, cum_weights=self._cumulative)[0].architecture
 
@@ -49,7 +77,7 @@ def drawn_by(config: Distillation) -> frozenset[Architecture]:
     """Every architecture that a distillation can draw; a baseline draws none."""
     if config.method in BASELINES:
         return frozenset()
-    return ModelPool(config.pool, config.network, config.seed).members
+    return ModelPool(config.pool, config.network, config.seed, config.iterations).members
 
 
 def other_members(settings: PoolSettings, main: Architecture) -> tuple[Member, ...]:

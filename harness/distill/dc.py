@@ -38,7 +38,7 @@ class DC:
         self._config = config
         self._data = data
         self._device = device
-        self._pool = ModelPool(config.pool, config.network, config.seed)
+        self._pool = ModelPool(config.pool, config.network, config.seed, config.iterations)
         self._members = [
             torch.nonzero(data.train.labels == k).flatten().cpu() for k in range(data.num_classes)
         ]

@@ -31,11 +31,13 @@ class PoolSettings(Settings):
     others: Annotated[str | tuple[WeightedNetwork, ...], BeforeValidator(_as_others)] = "similar"
     """Distribution of the rest: a preset, or a list of {network, weight}."""
     main_probability: float = Field(default=0.9, ge=0.0, le=1.0)
-    """Chance that an iteration draws the main model; 1.0 is plain gradient matching."""
+    """Chance that an iteration draws the main model; 1.0 is plain gradient matching. With a
+    schedule, that of the last iteration."""
     warmup: int = Field(default=0, ge=0)
     """Iterations at the start that draw the main model only (the reference code draws 501)."""
-    schedule: Literal["constant"] = "constant"
-    """How the main-model probability moves over the iterations."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the main-model probability moves over the iterations after the warm-up: not at all, or
+    from 1 down to ``main_probability``, in a line or in half a cosine wave."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -7,7 +7,7 @@ from math import sqrt
 import pytest
 
 from harness.architecture import Architecture
-from harness.config import PoolSettings, WeightedNetwork
+from harness.config import PoolSettings, WeightedNetwork, make_config
 from harness.pool import ModelPool, describe_others, other_members
 
 ITERATIONS = 20_000
@@ -149,3 +149,67 @@ def test_main_probability_pairs_draws() -> None:
     pairs = [(a, b) for a, b in zip(low, high, strict=True) if b != MAIN]
     assert pairs
     assert all(a == b for a, b in pairs)
+
+
+# --- schedules ------------------------------------------------------------------------------
+
+
+def scheduled(
+    schedule: str, probability: float = 0.2, warmup: int = 0, iterations: int = 101
+) -> ModelPool:
+    chosen = settings("diverse", probability, warmup).model_copy(update={"schedule": schedule})
+    return ModelPool(chosen, MAIN, seed=4, iterations=iterations)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "quarter", "half"),
+    [("constant", 0.2, 0.2), ("linear", 0.8, 0.6), ("cosine", 1 - 0.8 * 0.1464466, 0.6)],
+)
+@pytest.mark.parametrize("warmup", [0, 50])
+def test_a_schedule_falls_from_one_after_the_warmup_to_its_probability(
+    schedule: str, quarter: float, half: float, warmup: int
+) -> None:
+    pool = scheduled(schedule, warmup=warmup, iterations=101 + warmup)
+    start = 0.2 if schedule == "constant" else 1.0
+    ways = [pool.main_probability(warmup + done) for done in (0, 25, 50, 100)]
+    assert ways == pytest.approx([start, quarter, half, 0.2])
+    assert [pool.main_probability(i) for i in range(warmup)] == [1.0] * warmup
+    falling = [pool.main_probability(i) for i in range(101 + warmup)]
+    assert falling == sorted(falling, reverse=True)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_draws_follow_a_schedule(schedule: str) -> None:
+    pool = scheduled(schedule, iterations=ITERATIONS)
+    drawn = draws(pool)
+    for start in range(0, ITERATIONS, 2000):
+        window = range(start, start + 2000)
+        expected = sum(pool.main_probability(i) for i in window) / 2000
+        share = drawn[start : start + 2000].count(MAIN) / 2000
+        assert abs(share - expected) <= 4 * sqrt(expected * (1 - expected) / 2000) + 1e-9
+
+
+def test_a_schedule_leaves_the_main_model_only_where_its_end_would() -> None:
+    constant, linear = (draws(scheduled(name), 101) for name in ("constant", "linear"))
+    pairs = [(a, b) for a, b in zip(constant, linear, strict=True) if b != MAIN]
+    assert pairs
+    assert all(a == b for a, b in pairs)
+
+
+@pytest.mark.parametrize(("iterations", "warmup"), [(1, 0), (5, 5), (5, 4), (5, 9)])
+def test_a_schedule_without_room_draws_the_main_model(iterations: int, warmup: int) -> None:
+    pool = scheduled("linear", 0.0, warmup, iterations)
+    assert set(draws(pool, iterations)) == {MAIN}
+
+
+def test_a_schedule_draws_the_main_model_even_to_zero() -> None:
+    assert MAIN in scheduled("linear", 0.0).members
+
+
+def test_scheduled_runs_of_different_lengths_share_no_states() -> None:
+    def lineage(schedule: str, iterations: int) -> dict[str, object]:
+        data = {"iterations": iterations, "pool": {"schedule": schedule}}
+        return make_config(data).lineage()
+
+    assert lineage("constant", 10) == lineage("constant", 20)
+    assert lineage("linear", 10) != lineage("linear", 20)
