@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.search.plan import PlannedTrial
-from harness.search.schedule import lineage
+from harness.search.schedule import needed_iterations
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Estimate:
     Attributes:
         trials: Planned trials.
         distillations: Different distillations among them; a shorter one is on a longer one's way.
-        iterations: Distillation iterations over all trials.
+        iterations: Iterations that are to be run: of each distillation those of its longest trial.
         students: Student networks to be trained.
     """
 
@@ -33,11 +33,11 @@ class Estimate:
 
 def estimate(plan: Sequence[PlannedTrial]) -> Estimate:
     """Count what a plan asks for; nothing is measured or guessed."""
-    sets = {lineage(trial) for trial in plan}
+    needed = needed_iterations(plan)
     return Estimate(
         trials=len(plan),
-        distillations=len(sets),
-        iterations=sum(trial.config.num_iterations() for trial in plan),
+        distillations=len(needed),
+        iterations=sum(max(iterations) for iterations in needed.values()),
         students=sum(
             len(trial.config.students()) * trial.config.evaluation.student_seeds for trial in plan
         ),

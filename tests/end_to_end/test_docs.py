@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.architecture import Architecture
 from harness.config import METHODS, setting_names
+from harness.search.estimate import estimate
+from harness.search.folder import open_search
 from harness.search.plan import make_plan
 from harness.search.space import bundled_spaces, load_space, read_space
 from tests.end_to_end.conftest import Call
@@ -64,7 +67,42 @@ def test_every_bundled_space_is_legal_and_asks_something(name: str) -> None:
     space = load_space(name)
     assert space.title
     assert space.question.endswith("?")
-    assert make_plan(space)
+    plan = make_plan(space)
+    text = (ROOT / "search_spaces" / f"{name}.toml").read_text()
+    assert f"# Cost: {estimate(plan).text()}\n" in text
+
+
+@pytest.mark.parametrize("name", bundled_spaces())
+def test_spaces_check_takes_every_bundled_space(call: Call, name: str) -> None:
+    said = call("spaces", "check", name)
+    assert (said.status, said.err) == (0, "")
+    assert said.out.startswith(f"{name}: legal; ")
+
+
+@pytest.mark.parametrize("name", bundled_spaces())
+def test_every_bundled_space_survives_its_search_folder(name: str, tmp_path: Path) -> None:
+    space = load_space(name)
+    open_search(tmp_path, space).prepare()
+    assert open_search(tmp_path, space, must_exist=True).plan == tuple(make_plan(space))
+
+
+def test_the_readme_of_spaces_lists_them_all() -> None:
+    text = (ROOT / "search_spaces" / "README.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == bundled_spaces()
+
+
+def test_the_subsets_of_the_pool_are_all_there_once() -> None:
+    space = load_space("pool_composition")
+    (others,) = [p.values for p in space.parameters if p.name == "pool.others"]
+    kinds = []
+    for networks in others:
+        labels = [Architecture.parse(item["network"]) for item in networks]
+        main = Architecture()
+        names = ("activation", "norm", "pooling", "depth")
+        varied = [[n for n in names if getattr(a, n) != getattr(main, n)] for a in labels]
+        assert all(len(one) == 1 for one in varied)
+        kinds.append(frozenset(one[0] for one in varied))
+    assert len(set(kinds)) == len(kinds) == 15
 
 
 def test_the_commands_and_their_options_are_frozen() -> None:

@@ -29,9 +29,9 @@ def plan_of(space: str, search: str = "") -> list[PlannedTrial]:
         (
             "kd.variant = { grid = ['off', 'softened', 'legacy'] }",
             "replicates = 2",
-            Estimate(6, 2, 600, 36),
+            Estimate(6, 2, 200, 36),
         ),
-        ("evaluation.lr = { grid = [0.1, 0.2] }", "", Estimate(2, 1, 200, 12)),
+        ("evaluation.lr = { grid = [0.1, 0.2] }", "", Estimate(2, 1, 100, 12)),
     ],
 )
 def test_counts(space: str, search: str, expected: Estimate) -> None:
@@ -41,9 +41,16 @@ def test_counts(space: str, search: str, expected: Estimate) -> None:
 def test_longer_runs_of_one_distillation_count_once() -> None:
     text = "[space]\niterations = { grid = [100, 200, 400] }\nseed = { grid = [0, 1] }"
     plan = make_plan(read_space(tomllib.loads(text), "a.toml", {}))
-    assert estimate(plan) == Estimate(
-        trials=6, distillations=2, iterations=1400, students=6 * 6 * 5
+    assert estimate(plan) == Estimate(trials=6, distillations=2, iterations=800, students=6 * 6 * 5)
+
+
+def test_baselines_have_no_iterations_and_are_made_once() -> None:
+    text = (
+        "[space]\nmethod = { grid = ['random-real', 'full-data'] }\n"
+        "iterations = { grid = [100, 200] }\nseed = { grid = [0, 1] }"
     )
+    plan = make_plan(read_space(tomllib.loads(text), "a.toml", {}))
+    assert estimate(plan) == Estimate(trials=8, distillations=3, iterations=0, students=8 * 6 * 5)
 
 
 def test_an_empty_plan() -> None:
