@@ -104,10 +104,13 @@ def search(
         int | None, typer.Option(min=1, metavar="N", help="Run at most N trials, then stop.")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Configurations of a random search.")
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Configurations of a search that draws or chooses them."
+        ),
     ] = None,
     add_samples: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Extend a random search that is there.")
+        int | None, typer.Option(min=1, metavar="N", help="Extend such a search that is there.")
     ] = None,
     address: Annotated[
         str, typer.Option(help="local (a private Ray), inline (no Ray), or HOST:PORT.")
@@ -123,7 +126,7 @@ def search(
 ) -> None:
     """Run a search, or what is missing of it: the same command again continues."""
     from harness.overrides import parse_assignments
-    from harness.search.estimate import estimate
+    from harness.search.estimate import describe_size
     from harness.search.folder import open_search
     from harness.search.space import load_space, with_samples
 
@@ -133,7 +136,8 @@ def search(
     _check_address(address)
     _check_positive("--cpus-per-trial", cpus_per_trial)
     folder = open_search(out, checked, must_exist=resume, add_samples=add_samples)
-    _say(f"{checked.title or checked.name}: {estimate(folder.plan).text()}")
+    size = describe_size(checked, folder.plan, folder.to_propose())
+    _say(f"{checked.title or checked.name}: {size}")
     if dry_run:
         return
     from harness.commands.search import Asked, run_search
@@ -193,11 +197,12 @@ def show_space(name: Annotated[str, typer.Argument(help="Bundled space or file."
 @spaces_app.command("check")
 def check_space(file: Annotated[str, typer.Argument(help="Bundled space or file.")]) -> None:
     """Check a search space and print the size of its plan; needs neither Ray nor a GPU."""
-    from harness.search.estimate import estimate
+    from harness.search.estimate import describe_size
     from harness.search.plan import make_plan
     from harness.search.space import load_space
 
-    _say(f"{file}: legal; {estimate(make_plan(load_space(file))).text()}")
+    space = load_space(file)
+    _say(f"{file}: legal; {describe_size(space, make_plan(space), space.search.samples or 0)}")
 
 
 def _check_address(address: str) -> None:

@@ -7,11 +7,14 @@ from typing import NamedTuple
 import torch
 import typer
 
+from harness.config import TrialConfig
 from harness.numerics import available_cpus, choose_device, visible_gpus
 from harness.schema import STORE_FOLDER
 from harness.search.console import SearchConsole, describe_best, describe_counts
 from harness.search.folder import SearchFolder
 from harness.search.plan import PlannedTrial
+from harness.search.proposals import Proposals, check_optuna
+from harness.search.space import Space
 from harness.trial import preflight
 
 
@@ -41,28 +44,55 @@ def run_search(folder: SearchFolder, asked: Asked, limit: int | None) -> bool:
         DataError: Its images are missing, corrupt or do not fit.
     """
     trials = folder.missing()
-    typer.echo(f"{folder.path}: {len(folder.plan) - len(trials)} done, {len(trials)} to run")
-    stopped = _run(folder, trials[:limit], asked) if trials else None
+    to_choose = folder.to_propose() * folder.space.search.replicates
+    done, to_run = len(folder.plan) - len(trials), len(trials) + to_choose
+    typer.echo(f"{folder.path}: {done} done, {to_run} to run")
+    if to_choose:
+        check_optuna(folder.space.search.algorithm)
+    now = trials[:limit]
+    more = to_choose if limit is None else min(to_choose, limit - len(now))
+    stopped = _run(folder, _Work(now, more), asked) if to_run else None
     return _conclude(folder, limited=limit is not None, stopped=stopped)
 
 
-def _run(folder: SearchFolder, trials: Sequence[PlannedTrial], asked: Asked) -> str | None:
+class _Work(NamedTuple):
+    """What one call is to run."""
+
+    trials: Sequence[PlannedTrial]
+    """Planned already."""
+    more: int
+    """Trials that an adaptive search is to choose besides."""
+
+    def configs(self, space: Space) -> list[TrialConfig]:
+        """What to check before anything is started; of those to be chosen, examples."""
+        found = [trial.config for trial in self.trials]
+        if self.more:
+            found += [space.config(point) for point in space.examples()]
+        return found
+
+    def proposals(self, folder: SearchFolder) -> Proposals | None:
+        """What chooses them; needs the folder prepared."""
+        return Proposals(folder, self.more) if folder.space.search.adaptive else None
+
+
+def _run(folder: SearchFolder, work: _Work, asked: Asked) -> str | None:
     """Run trials; return why that was stopped, None where it was not."""
     where = choose_device(asked.device)
     store = (asked.store or folder.path / STORE_FOLDER).resolve()
     if asked.address == "inline":
         from harness.search.inline import run_inline
 
-        preflight(trial.config for trial in trials)
-        with folder.driving(), SearchConsole(folder, len(trials)) as console:
+        preflight(work.configs(folder.space))
+        with folder.driving(), SearchConsole(folder, len(work.trials) + work.more) as console:
             folder.prepare()
-            return run_inline(folder, trials, where, console, store)
-    return _run_on_ray(folder, trials, asked, where, store)
+            proposals = work.proposals(folder)
+            return run_inline(folder, work.trials, where, console, store, proposals)
+    return _run_on_ray(folder, work, asked, where, store)
 
 
 def _run_on_ray(
     folder: SearchFolder,
-    trials: Sequence[PlannedTrial],
+    work: _Work,
     asked: Asked,
     where: torch.device,
     store: Path,
@@ -70,7 +100,8 @@ def _run_on_ray(
     from harness.tune.resources import Resources
     from harness.tune.run import run_on_ray
 
-    threads = max(trial.config.threads for trial in trials)
+    configs = work.configs(folder.space)
+    threads = max(config.threads for config in configs)
     default_gpus = 1.0 if where.type == "cuda" else 0.0
     resources = Resources(
         cpus=available_cpus(),
@@ -79,17 +110,18 @@ def _run_on_ray(
         gpus_per_trial=default_gpus if asked.gpus_per_trial is None else asked.gpus_per_trial,
     )
     resources.slots()
-    preflight(trial.config for trial in trials)
-    with folder.driving(), SearchConsole(folder, len(trials)) as console:
+    preflight(configs)
+    with folder.driving(), SearchConsole(folder, len(work.trials) + work.more) as console:
         folder.prepare()
         return run_on_ray(
             folder,
-            trials,
+            work.trials,
             device=where.type,
             address=asked.address,
             resources=resources,
             console=console,
             store=store,
+            proposals=work.proposals(folder),
         )
 
 
@@ -101,7 +133,7 @@ def _conclude(folder: SearchFolder, *, limited: bool, stopped: str | None) -> bo
         typer.echo(best)
     if stopped or counts["error"] or counts["oom"] or counts["interrupted"]:
         return False
-    if counts["not_run"] and not limited:
+    if (counts["not_run"] or folder.to_propose()) and not limited:
         typer.echo("not complete: the same command again runs what is missing")
         return False
     typer.echo(f"results: harness report {folder.path}")

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from harness.schema import ERROR_FILE, TEST_UNSEEN_MEAN, TRIALS_FOLDER, UNSEEN_MEAN
 from harness.search.folder import SearchFolder
+from harness.search.front import non_dominated
 from harness.search.plan import PlannedTrial
 
 STORE_NOTE = "store: "
@@ -102,19 +103,31 @@ def describe_counts(counts: Counter[str]) -> str:
 
 
 def describe_best(folder: SearchFolder) -> str:
-    """The best trial so far by the space's metric, in one line; empty where there is none."""
-    search = folder.space.search
-    scored = []
+    """The best trial so far by the space's metric, in one line; empty where there is none.
+
+    Of several metrics, the trials that no other one dominates, one line each.
+    """
+    goals = folder.space.search.goals()
+    scored: list[tuple[list[float], PlannedTrial]] = []
     for trial in folder.plan:
-        score = folder.result(trial).metrics.get(search.metric)
-        if score is not None:
-            scored.append((score, trial))
+        metrics = folder.result(trial).metrics
+        values = [value for name, _ in goals if (value := metrics.get(name)) is not None]
+        if len(values) == len(goals):
+            scored.append((values, trial))
     if not scored:
         return ""
-    choose = max if search.mode == "max" else min
-    score, trial = choose(scored, key=lambda item: item[0])
+    front = non_dominated([values for values, _ in scored], [mode for _, mode in goals])
+    names = [name for name, _ in goals]
+    if len(goals) == 1:
+        return f"best trial: {_scored(names, *scored[front[0]])}"
+    lines = [f"not dominated: {_scored(names, *scored[i])}" for i in front]
+    return "\n".join(lines)
+
+
+def _scored(names: list[str], values: list[float], trial: PlannedTrial) -> str:
+    scores = " ".join(f"{name} {value:.3f}" for name, value in zip(names, values, strict=True))
     settings = " ".join(f"{name}={_short(value)}" for name, value in trial.point.items())
-    return f"best trial: {trial.trial_id}  {search.metric} {score:.3f}  {settings}"
+    return f"{trial.trial_id}  {scores}  {settings}"
 
 
 def _result(record: dict[str, Any] | None) -> list[str]:

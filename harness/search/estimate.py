@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from harness.search.plan import PlannedTrial
 from harness.search.schedule import needed_iterations
+from harness.search.space import Space
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,24 @@ class Estimate:
             f"{self.trials} trials, {self.distillations} different distillations, "
             f"{self.iterations} iterations, {self.students} student networks"
         )
+
+
+def describe_size(space: Space, plan: Sequence[PlannedTrial], to_choose: int) -> str:
+    """The size of a search in one line.
+
+    Args:
+        space: What is searched.
+        plan: Its planned trials.
+        to_choose: Configurations that an adaptive search has yet to choose.
+    """
+    search = space.search
+    if not search.adaptive:
+        return estimate(plan).text()
+    trials = len(plan) + to_choose * search.replicates
+    return (
+        f"{trials} trials of {trials // search.replicates} configurations, of which "
+        f"'{search.algorithm}' has {to_choose} to choose"
+    )
 
 
 def estimate(plan: Sequence[PlannedTrial]) -> Estimate:

@@ -23,8 +23,11 @@ from harness.schema import (
     STATUSES,
     TRIAL_FILE,
     TRIALS_FOLDER,
+    UNSEEN_MEAN,
 )
-from harness.search.plan import PlannedTrial, extend_plan, make_plan, read_plan
+from harness.search.parameters import Point
+from harness.search.plan import PlannedTrial, extend_plan, make_plan, plan_point, read_plan
+from harness.search.settings import COST, DROP, IPC, MAIN_ACCURACY
 from harness.search.space import Space, with_samples
 
 _PARTS = ("metrics", "timings", "diagnostics")
@@ -38,16 +41,17 @@ class Result(NamedTuple):
 
     status: str
     metrics: dict[str, float | None]
+    """Those of ``trial.json``, and what else a search can optimise."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class SearchFolder:
     """A search on disk.
 
     Attributes:
         path: Its folder, absolute.
         space: What is searched.
-        plan: Every planned trial, in order.
+        plan: Every planned trial, in order; an adaptive search adds to it.
         added: Samples that extended it beyond its space, one number for each time.
     """
 
@@ -112,7 +116,7 @@ class SearchFolder:
         record = self.record(trial)
         if record is None:
             return Result(NOT_RUN, {})
-        result = Result(str(record["status"]), record["metrics"])
+        result = Result(str(record["status"]), _metrics(record, trial))
         if result.status in FINISHED:
             self._results[trial.trial_id] = result
         return result
@@ -121,6 +125,21 @@ class SearchFolder:
         """A trial's status; ``not_run`` where it has not ended."""
         return self.result(trial).status
 
+    def add(self, point: Point) -> list[PlannedTrial]:
+        """Plan one more configuration, durably, and return its trials."""
+        trials = plan_point(self.space, point, len(self.plan))
+        self.plan = (*self.plan, *trials)
+        extend_plan(self.path / PLAN_FILE, trials)
+        return trials
+
+    def to_propose(self) -> int:
+        """Configurations that an adaptive search has yet to choose."""
+        search = self.space.search
+        if not search.adaptive:
+            return 0
+        planned = sum(trial.replicate == 0 for trial in self.plan)
+        return max(0, (search.samples or 0) + sum(self.added) - planned)
+
     def missing(self) -> list[PlannedTrial]:
         """The planned trials without a result, in order."""
         return [trial for trial in self.plan if self.status(trial) not in FINISHED]
@@ -128,6 +147,16 @@ class SearchFolder:
     def counts(self) -> Counter[str]:
         """Number of planned trials by status."""
         return Counter(self.status(trial) for trial in self.plan)
+
+
+def _metrics(record: dict[str, Any], trial: PlannedTrial) -> dict[str, float | None]:
+    """What can be optimised: accuracies, the set's cost, its size, the drop to unseen networks."""
+    metrics: dict[str, float | None] = dict(record["metrics"])
+    main, unseen = metrics.get(MAIN_ACCURACY), metrics.get(UNSEEN_MEAN)
+    metrics[DROP] = None if main is None or unseen is None else main - unseen
+    metrics[COST] = record["timings"].get(COST)
+    metrics[IPC] = float(trial.config.ipc)
+    return metrics
 
 
 def _has_files(folder: Path, sizes: Any) -> bool:
@@ -147,8 +176,8 @@ def open_search(
         path: OUT; may be missing.
         space: What to search.
         must_exist: Whether a search must be there already (``--resume``).
-        add_samples: Samples to extend a random search by. While the last extension was by as many
-            and has trials that are missing, it is that one that goes on.
+        add_samples: Samples to extend a search by that has some. While the last extension was by as
+            many and has trials that are missing, it is that one that goes on.
 
     Raises:
         ConfigError: Another search or something else is in the folder, or none is to be resumed or
@@ -170,7 +199,9 @@ def open_search(
             f"{path} holds another search: {difference}; choose another --out, or undo the change"
         )
     folder = _with_plan(path, space, added)
-    if add_samples is None or (added[-1:] == (add_samples,) and folder.missing()):
+    if add_samples is None or (
+        added[-1:] == (add_samples,) and (folder.missing() or folder.to_propose())
+    ):
         return folder
     return _with_plan(path, space, (*added, add_samples))
 

@@ -13,6 +13,7 @@ from harness.search.console import SearchConsole
 from harness.search.folder import SearchFolder
 from harness.search.interruption import Interruption
 from harness.search.plan import PlannedTrial
+from harness.search.proposals import Proposals
 from harness.search.schedule import in_order, lineage, needed_iterations
 from harness.store import Store
 from harness.trial import record_error, run_trial, shared_data
@@ -24,6 +25,7 @@ def run_inline(
     device: torch.device,
     console: SearchConsole,
     store: Path,
+    proposals: Proposals | None = None,
 ) -> str | None:
     """Run trials; each leaves its folder, whatever becomes of it.
 
@@ -33,6 +35,7 @@ def run_inline(
         device: Where to run it.
         console: Told of every event.
         store: Folder of the store.
+        proposals: What chooses more trials, one configuration after the other.
 
     Returns:
         Why the run was stopped before its end; None where it was not. The trial under way is then
@@ -41,7 +44,7 @@ def run_inline(
     with Interruption() as interruption:
         executor = _Inline(folder, device, console, Store(store), interruption)
         try:
-            executor.run(in_order(trials))
+            executor.run(in_order(trials), proposals)
         except KeyboardInterrupt:
             return interruption.reason or "interrupted"
         except OSError as error:
@@ -67,17 +70,23 @@ class _Inline:
         self._interruption = interruption
         self._needed = needed_iterations(folder.plan)
 
-    def run(self, trials: Sequence[PlannedTrial]) -> None:
+    def run(self, trials: Sequence[PlannedTrial], proposals: Proposals | None) -> None:
         """Run all; a trial whose set another process makes goes behind those that can start."""
         waiting = deque((trial, False) for trial in trials)
         out_of_memory = []
-        while waiting and not self._interruption():
+        while not self._interruption():
+            if not waiting and proposals is not None:
+                waiting.extend((trial, False) for trial in proposals.next())
+            if not waiting:
+                break
             trial, deferred = waiting.popleft()
             status = self._run(trial, patient=deferred or not waiting)
             if status == NOT_RUN:
                 waiting.append((trial, True))
                 continue
             self._console.ended(trial)
+            if proposals is not None:
+                proposals.ended(trial)
             if status == "oom":
                 out_of_memory.append(trial)
         for trial in out_of_memory:
@@ -103,7 +112,7 @@ class _Inline:
             replicate=trial.replicate,
             report=report,
             store=self._store,
-            keep=frozenset(self._needed[lineage(trial)]),
+            keep=frozenset(self._needed.get(lineage(trial), ())),
             stopping=self._interruption,
         )
         self._console.advanced(trial, 0.0)

@@ -55,9 +55,11 @@ def make_plan(space: Space, planned: Sequence[PlannedTrial] = ()) -> list[Planne
         space: What to try.
         planned: Trials that are planned already: they stay as they are, and what they lack comes
             after them. They are known by point and replicate, not by id, so that a plan outlives
-            a release that adds a setting.
+            a release that adds a setting. An adaptive search has no others.
     """
     plan = list(planned)
+    if space.search.adaptive:
+        return plan + _cut_off(space, plan)
     known = Counter(_address(trial.point, trial.replicate) for trial in plan)
     points = list(space.points())
     for replicate in range(space.search.replicates):
@@ -70,6 +72,16 @@ def make_plan(space: Space, planned: Sequence[PlannedTrial] = ()) -> list[Planne
             trial_id = f"{len(plan):05d}-{config.digest()[:8]}"
             plan.append(PlannedTrial(trial_id, replicate, point, config))
     return plan
+
+
+def plan_point(space: Space, point: Point, start: int) -> list[PlannedTrial]:
+    """All replicates of one more configuration, numbered from ``start``."""
+    trials = []
+    for replicate in range(space.search.replicates):
+        config = space.config(point, replicate=replicate)
+        trial_id = f"{start + replicate:05d}-{config.digest()[:8]}"
+        trials.append(PlannedTrial(trial_id, replicate, point, config))
+    return trials
 
 
 def read_plan(path: Path) -> list[PlannedTrial]:
@@ -100,6 +112,14 @@ def extend_plan(path: Path, trials: list[PlannedTrial]) -> None:
             file.write(trial.line().encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def _cut_off(space: Space, plan: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+    """The replicates of an adaptive search's last configuration that a kill kept off the plan."""
+    if not plan:
+        return []
+    there = plan[-1].replicate + 1
+    return plan_point(space, plan[-1].point, len(plan) - there)[there:]
 
 
 def _address(point: Point, replicate: int) -> str:

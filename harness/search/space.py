@@ -1,55 +1,22 @@
 """Search spaces: a TOML file, checked, as configurations to try."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from harness import seeding
-from harness.config import Settings, TrialConfig, get_dotted, make_config, set_dotted, setting_names
+from harness.config import TrialConfig, get_dotted, make_config, set_dotted, setting_names
 from harness.errors import ConfigError, suggest
-from harness.schema import UNSEEN_MEAN
 from harness.search.parameters import KINDS, Parameter, Point, read_parameter
+from harness.search.settings import SearchSettings as SearchSettings
 
+_EXAMPLES = 64
 _TABLES = ("title", "question", "base", "space", "search")
-
-
-class SearchSettings(Settings):
-    """The table ``[search]``: how a space is searched."""
-
-    algorithm: Literal["grid", "random"] = "grid"
-    """``grid`` tries every combination; ``random`` draws ``samples`` configurations."""
-    samples: int | None = Field(default=None, ge=1)
-    """Configurations that ``random`` draws."""
-    metric: str = UNSEEN_MEAN
-    """What is optimised, on validation images."""
-    mode: Literal["max", "min"] = "max"
-    """Whether more of the metric is better."""
-    replicates: int = Field(default=1, ge=1)
-    """Trials of each configuration: seeds seed, seed + 1, and so on, paired across them."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        known = (UNSEEN_MEAN, "validation/main")
-        if self.metric.startswith("test/"):
-            raise ValueError(
-                f"search.metric: got '{self.metric}', but test accuracy is recorded, never "
-                f"optimised; use '{UNSEEN_MEAN}'"
-            )
-        if self.metric not in known:
-            raise ValueError(f"search.metric: got '{self.metric}'; {suggest(self.metric, known)}")
-        if self.algorithm == "random" and self.samples is None:
-            raise ValueError("search.samples: missing, expected a number for algorithm 'random'")
-        if self.algorithm == "grid" and self.samples is not None:
-            raise ValueError(
-                f"search.samples: got {self.samples}, but a grid tries every combination; remove "
-                "it or use search.algorithm = 'random'"
-            )
-        return self
 
 
 @dataclass(frozen=True)
@@ -73,16 +40,33 @@ class Space:
     search: SearchSettings = field(default_factory=SearchSettings)
 
     def points(self) -> Iterator[Point]:
-        """Yield every configuration to try, in order; the same each time.
+        """Yield every configuration that can be planned before the first result, in order.
 
-        A random configuration depends on (``base`` seed, its number) alone.
+        The same each time; a random configuration depends on (``base`` seed, its number) alone. An
+        adaptive search has none.
         """
         if self.search.algorithm == "grid":
             yield from self._grid({}, list(self.parameters))
-            return
-        for number in range(self.search.samples or 0):
-            rng = seeding.python_random(self.base.get("seed", 0), "sample", number)
-            yield self._sample(rng)
+        elif not self.search.adaptive:
+            yield from self._samples(self.search.samples or 0)
+
+    def examples(self) -> Iterator[Point]:
+        """Yield configurations to check before anything starts: all, or random ones."""
+        if self.search.adaptive:
+            yield from self._samples(_EXAMPLES)
+        else:
+            yield from self.points()
+
+    def choose(self, pick: Callable[[Parameter], Any]) -> Point:
+        """Make a point by picking a value for each parameter whose conditions hold, in order."""
+        point: Point = {}
+        waiting = list(self.parameters)
+        while waiting:
+            parameter = self._ready(waiting)
+            waiting.remove(parameter)
+            if parameter.is_active(self._values(point)):
+                point[parameter.name] = pick(parameter)
+        return point
 
     def config(self, point: Point, *, replicate: int = 0) -> TrialConfig:
         """The trial of a point.
@@ -136,6 +120,11 @@ class Space:
             return
         for value in parameter.values:
             yield from self._grid({**point, parameter.name: value}, rest)
+
+    def _samples(self, count: int) -> Iterator[Point]:
+        for number in range(count):
+            rng = seeding.python_random(self.base.get("seed", 0), "sample", number)
+            yield self._sample(rng)
 
     def _sample(self, rng: Any) -> Point:
         point: Point = {}
@@ -333,6 +322,8 @@ def _check_space(space: Space, label: str) -> None:
     for parameter in space.parameters:
         if (parameter.kind == "grid") != (space.search.algorithm == "grid"):
             fix = "use grid" if space.search.algorithm == "grid" else "use choice"
+            if space.search.adaptive:
+                fix += f" (a grid asks for every combination, {space.search.algorithm} chooses)"
             raise ConfigError(
                 f"{label}: space.{parameter.name}: got '{parameter.kind}', but search.algorithm is "
                 f"'{space.search.algorithm}'; {fix}, or change the algorithm"
@@ -347,7 +338,19 @@ def _check_space(space: Space, label: str) -> None:
         _check_circle(parameter, varied, label)
     if "seed" in varied and space.search.replicates > 1:
         raise ConfigError(f"{label}: 'seed' is varied and search.replicates > 1; keep one of them")
-    _check_extremes(space)
+    if space.search.adaptive and "paper" in _protocols(space, varied):
+        raise ConfigError(
+            f"{label}: search.algorithm: got '{space.search.algorithm}', but protocol 'paper' has "
+            "test images only, which are never optimised; use 'grid' or 'random', or protocol = "
+            "'held-out'"
+        )
+    _check_examples(space)
+
+
+def _protocols(space: Space, varied: Mapping[str, Parameter]) -> tuple[Any, ...]:
+    if "protocol" in varied:
+        return varied["protocol"].values
+    return (space.base.get("protocol"),)
 
 
 def _check_reachable(
@@ -378,7 +381,7 @@ def _check_circle(parameter: Parameter, varied: Mapping[str, Parameter], label: 
                 waiting.append(name)
 
 
-def _check_extremes(space: Space) -> None:
-    """Make every grid configuration, or for a random space its samples, once: all must be legal."""
-    for point in space.points():
+def _check_examples(space: Space) -> None:
+    """Make every configuration that is planned, or examples of an adaptive search: all legal."""
+    for point in space.examples():
         space.config(point)

@@ -13,6 +13,7 @@ from harness.search.console import SearchConsole
 from harness.search.folder import SearchFolder
 from harness.search.interruption import Interruption
 from harness.search.plan import PlannedTrial
+from harness.search.proposals import Proposals
 from harness.search.schedule import in_order, needed_iterations
 from harness.tune.resources import Resources
 from harness.tune.searchers import PlanSearcher
@@ -31,6 +32,7 @@ def control(
     store: Path,
     stop_file: Path,
     interruption: Interruption,
+    proposals: Proposals | None = None,
 ) -> None:
     """Run trials on the connected Ray; see ``harness.tune.run.run_on_ray``."""
     common = {
@@ -40,17 +42,21 @@ def control(
         "stop_file": str(stop_file),
     }
 
-    def fit(chosen: Sequence[PlannedTrial], given: Resources) -> None:
-        searcher = PlanSearcher(chosen, common, needed_iterations(folder.plan), interruption)
-        _fit(folder, searcher, given, _Events(chosen, console, interruption))
+    def fit(
+        chosen: Sequence[PlannedTrial], given: Resources, more: Proposals | None
+    ) -> Mapping[str, PlannedTrial]:
+        needed = needed_iterations(folder.plan)
+        searcher = PlanSearcher(chosen, common, needed, interruption, more, given.slots())
+        _fit(folder, searcher, given, _Events(searcher.known, console, interruption))
+        return searcher.known
 
     try:
-        fit(in_order(trials), resources)
-        out_of_memory = [trial for trial in trials if folder.status(trial) == "oom"]
+        run = fit(in_order(trials), resources, proposals)
+        out_of_memory = [trial for trial in run.values() if folder.status(trial) == "oom"]
         if out_of_memory and not interruption():
             number = len(out_of_memory)
             console.say(f"{number} ran out of memory: tried again alone, on a whole device each")
-            fit(out_of_memory, _whole(resources))
+            fit(out_of_memory, _whole(resources), None)
     finally:
         shutil.rmtree(folder.path / RAY_FOLDER, ignore_errors=True)
 
@@ -86,9 +92,12 @@ class _Events(tune.Callback):  # type: ignore[misc]
     """Tells the console what Tune's controller sees."""
 
     def __init__(
-        self, trials: Sequence[PlannedTrial], console: SearchConsole, interruption: Interruption
+        self,
+        known: Mapping[str, PlannedTrial],
+        console: SearchConsole,
+        interruption: Interruption,
     ) -> None:
-        self._planned = {trial.trial_id: trial for trial in trials}
+        self._planned = known
         self._console = console
         self._interruption = interruption
 

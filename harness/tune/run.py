@@ -22,6 +22,7 @@ from harness.search.console import SearchConsole
 from harness.search.folder import SearchFolder
 from harness.search.interruption import Interruption, StopFile
 from harness.search.plan import PlannedTrial
+from harness.search.proposals import Proposals
 from harness.tune.health import RayWatch
 from harness.tune.resources import Resources
 from harness.tune.watchdog import __file__ as watchdog_file
@@ -51,6 +52,7 @@ def run_on_ray(
     resources: Resources,
     console: SearchConsole,
     store: Path,
+    proposals: Proposals | None = None,
 ) -> str | None:
     """Run trials on Ray Tune; their results are in their folders.
 
@@ -63,6 +65,7 @@ def run_on_ray(
         resources: What may be used.
         console: Told of every event.
         store: Folder of the store.
+        proposals: What chooses more trials.
 
     Returns:
         Why the run was stopped before its end; None where it was not.
@@ -90,6 +93,7 @@ def run_on_ray(
                 store=store,
                 stop_file=stop_file.path,
                 interruption=interruption,
+                proposals=proposals,
             )
     except (KeyboardInterrupt, SystemExit):
         return interruption.reason or "interrupted"

@@ -8,11 +8,12 @@ from ray.tune.search import Searcher
 
 from harness.schema import NOT_RUN
 from harness.search.plan import PlannedTrial
+from harness.search.proposals import Proposals
 from harness.search.schedule import lineage
 
 
 class PlanSearcher(Searcher):  # type: ignore[misc]
-    """Proposes the trials of a plan, in order, and then nothing more.
+    """Proposes the trials of a plan, in order, and then what an adaptive search chooses.
 
     A trial that comes back ``not_run``, because another makes its distilled set, is proposed again
     behind the others, and then waits.
@@ -24,6 +25,8 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
         common: Mapping[str, Any],
         needed: Mapping[str, Sequence[int]],
         stopping: Callable[[], bool] = lambda: False,
+        proposals: Proposals | None = None,
+        slots: int = 1,
     ) -> None:
         """Prepare to replay.
 
@@ -32,12 +35,19 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
             common: Put into every trial's Tune config besides ``trial_id``.
             needed: Iterations that the plan needs of each lineage.
             stopping: Whether to propose nothing more.
+            proposals: What chooses more trials once those are under way; None: nothing does.
+            slots: Trials that run at a time: none is chosen before it can start, since each
+                result makes for a better choice.
         """
         super().__init__(metric=None, mode=None)
         self._waiting = deque((trial, False) for trial in trials)
         self._common = common
         self._needed = needed
         self._stopping = stopping
+        self._proposals = proposals
+        self._slots = slots
+        self.known = {trial.trial_id: trial for trial in trials}
+        """Trials that were proposed or are to be, by id."""
         self._running: dict[str, PlannedTrial] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -54,6 +64,8 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
         if self._stopping():
             return finished
         if not self._waiting:
+            self._choose()
+        if not self._waiting:
             return None if self._running else finished
         trial, deferred = self._waiting.popleft()
         self._running[trial_id] = trial
@@ -62,17 +74,29 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
             "trial_id": trial.trial_id,
             "replicate": trial.replicate,
             "settings": trial.config.model_dump(mode="json"),
-            "keep": list(self._needed[lineage(trial)]),
+            "keep": list(self._needed.get(lineage(trial), ())),
             "patient": deferred or not self._waiting,
         }
+
+    def _choose(self) -> None:
+        """Take the next configuration of an adaptive search, where a trial of it can start."""
+        if self._proposals is None or len(self._running) >= self._slots:
+            return
+        for trial in self._proposals.next():
+            self.known[trial.trial_id] = trial
+            self._waiting.append((trial, False))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Take back a trial that was not run; nothing else is learned: the plan is fixed."""
+        """Take back a trial that was not run; an adaptive search learns from the others."""
         trial = self._running.pop(trial_id, None)
-        if trial is not None and result is not None and result.get("status") == NOT_RUN:
+        if trial is None:
+            return
+        if result is not None and result.get("status") == NOT_RUN:
             self._waiting.append((trial, True))
+        elif self._proposals is not None:
+            self._proposals.ended(trial)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the plan and the trial folders are the truth."""

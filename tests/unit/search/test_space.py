@@ -170,7 +170,8 @@ KEEP = "keep one"
         ),
         (
             f"{SEARCH}algorithm = 'gridd'",
-            "search.algorithm: got 'gridd', expected 'grid' or 'random'",
+            "search.algorithm: got 'gridd'; did you mean 'grid'? known: gp, grid, nsga2, random, "
+            "tpe",
         ),
         (
             f"{SEARCH}replicates = 0",
@@ -314,7 +315,7 @@ def test_bundled_spaces_are_legal_and_say_what_they_ask(name: str) -> None:
     assert space.name == name
     assert space.title
     assert space.question.endswith("?")
-    assert next(space.points())
+    assert next(space.examples())
 
 
 # --- points ---------------------------------------------------------------------------------

@@ -1,0 +1,127 @@
+"""How a space is searched: the table ``[search]``."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from harness.config import Settings
+from harness.errors import suggest
+from harness.schema import UNSEEN_MEAN
+from harness.settings.base import as_tuple
+
+MAIN_ACCURACY = "validation/main"
+DROP = "validation/drop"
+"""Accuracy of the main model minus ``validation/unseen_mean``."""
+COST = "distill_cost_s"
+"""Seconds that the distilled set costs to make, also where it came from the store."""
+IPC = "ipc"
+
+ALGORITHMS = ("grid", "random", "tpe", "gp", "nsga2")
+ADAPTIVE = ("tpe", "gp", "nsga2")
+"""Algorithms that choose by what they have seen: Optuna's."""
+
+_USE = "use 'tpe'"
+_APART = f"but harness does not run it; {_USE}"
+REFUSED: Mapping[str, str] = {
+    "ax": f"Ray's AxSearch fails with ax-platform 1.3.1 ('Objective' has no 'objectives'); {_USE}",
+    "bayesopt": "Ray's BayesOptSearch works with bayesian-optimization 1.4.3 (3.4.0 has no "
+    f"UtilityFunction), {_APART}",
+    "bohb": f"Ray's TuneBOHB works (hpbandster 0.7.4), {_APART}",
+    "hebo": f"HEBO 0.3.6 needs numpy < 1.25 and pandas 2, so ray.tune does not start; {_USE}",
+    "hyperopt": f"Ray's HyperOptSearch works (hyperopt 0.3.0), {_APART}",
+    "nevergrad": f"Ray's NevergradSearch works (nevergrad 1.0.12), {_APART}",
+    "zoopt": f"Ray's ZOOptSearch (zoopt 0.4.2) has no loguniform; {_USE}",
+    "optuna": "Optuna has several algorithms; use 'tpe', 'gp' or 'nsga2'",
+}
+"""Other searchers that Ray names -> why they are not taken, with the release that was tried."""
+
+_Texts = Annotated[str | tuple[str, ...], BeforeValidator(as_tuple)]
+_Modes = Annotated[
+    Literal["max", "min"] | tuple[Literal["max", "min"], ...], BeforeValidator(as_tuple)
+]
+
+
+class SearchSettings(Settings):
+    """The table ``[search]``: how a space is searched."""
+
+    algorithm: str = "grid"
+    """``grid`` tries every combination; ``random`` draws ``samples`` configurations; ``tpe``,
+    ``gp`` and ``nsga2`` (Optuna) choose them by the results so far."""
+    samples: int | None = Field(default=None, ge=1)
+    """Configurations of every algorithm but ``grid``."""
+    metric: _Texts = UNSEEN_MEAN
+    """What is optimised, on validation images; several for ``nsga2``."""
+    mode: _Modes = "max"
+    """Whether more of the metric is better; one for each of several."""
+    replicates: int = Field(default=1, ge=1)
+    """Trials of each configuration: seeds seed, seed + 1, and so on, paired across them."""
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the configurations depend on results."""
+        return self.algorithm in ADAPTIVE
+
+    def goals(self) -> list[tuple[str, str]]:
+        """Metrics and their modes."""
+        if isinstance(self.metric, str):
+            assert isinstance(self.mode, str)
+            return [(self.metric, self.mode)]
+        return list(zip(self.metric, self.mode, strict=True))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.algorithm in REFUSED:
+            raise ValueError(f"search.algorithm: got '{self.algorithm}': {REFUSED[self.algorithm]}")
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(
+                f"search.algorithm: got '{self.algorithm}'; {suggest(self.algorithm, ALGORITHMS)}"
+            )
+        self._check_goals()
+        if self.algorithm != "grid" and self.samples is None:
+            raise ValueError(
+                f"search.samples: missing, expected a number for algorithm '{self.algorithm}'"
+            )
+        if self.algorithm == "grid" and self.samples is not None:
+            raise ValueError(
+                f"search.samples: got {self.samples}, but a grid tries every combination; remove "
+                "it or use search.algorithm = 'random'"
+            )
+        return self
+
+    def _check_goals(self) -> None:
+        several = not isinstance(self.metric, str)
+        metrics = (self.metric,) if isinstance(self.metric, str) else self.metric
+        known: tuple[str, ...] = (UNSEEN_MEAN, MAIN_ACCURACY)
+        for metric in metrics:
+            _check_metric(metric, (*known, DROP, COST, IPC) if several else known)
+        if several != (self.algorithm == "nsga2"):
+            raise ValueError(
+                f"search.metric: got {_shown(self.metric)}, but search.algorithm is "
+                f"'{self.algorithm}'; 'nsga2' has several metrics, all others have one"
+            )
+        counts = len(metrics)
+        modes = 1 if isinstance(self.mode, str) else len(self.mode)
+        if several == isinstance(self.mode, str) or counts != modes:
+            raise ValueError(
+                f"search.mode: got {_shown(self.mode)}, expected 'max' or 'min' for each of "
+                f"search.metric = {_shown(self.metric)}"
+            )
+        if several and (counts < 2 or len(set(metrics)) < counts):
+            raise ValueError(
+                f"search.metric: got {_shown(self.metric)}, expected two or more that differ"
+            )
+
+
+def _check_metric(metric: str, known: tuple[str, ...]) -> None:
+    if metric.startswith("test/"):
+        raise ValueError(
+            f"search.metric: got '{metric}', but test accuracy is recorded, never "
+            f"optimised; use '{UNSEEN_MEAN}'"
+        )
+    if metric not in known:
+        raise ValueError(f"search.metric: got '{metric}'; {suggest(metric, known)}")
+
+
+def _shown(value: Any) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)
