@@ -98,7 +98,7 @@ def search(
         bool, typer.Option("--resume", help="Only continue a search that is there.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the size of the plan and stop.")
+        bool, typer.Option("--dry-run", help="Print the size of the plan, hours and disk.")
     ] = False,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Run at most N trials, then stop.")
@@ -138,11 +138,12 @@ def search(
     folder = open_search(out, checked, must_exist=resume, add_samples=add_samples)
     size = describe_size(checked, folder.plan, folder.to_propose())
     _say(f"{checked.title or checked.name}: {size}")
-    if dry_run:
-        return
-    from harness.commands.search import Asked, run_search
+    from harness.commands.search import Asked, describe_plan, run_search
 
     asked = Asked(address, cpus_per_trial, gpus_per_trial, device, store)
+    if dry_run:
+        _say(describe_plan(folder, asked))
+        return
     _exit(DONE if run_search(folder, asked, limit) else INCOMPLETE)
 
 

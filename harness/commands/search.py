@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import typer
@@ -10,12 +10,17 @@ import typer
 from harness.config import TrialConfig
 from harness.numerics import available_cpus, choose_device, visible_gpus
 from harness.schema import STORE_FOLDER
-from harness.search.console import SearchConsole, describe_best, describe_counts
+from harness.search.console import SearchConsole, describe_best, describe_counts, describe_point
 from harness.search.folder import SearchFolder
+from harness.search.pace import describe_rest
 from harness.search.plan import PlannedTrial
-from harness.search.proposals import Proposals, check_optuna
+from harness.search.proposals import Chooser, Proposals, check_optuna
+from harness.search.racing import Racing, describe_race, next_round
 from harness.search.space import Space
 from harness.trial import preflight
+
+if TYPE_CHECKING:
+    from harness.tune.resources import Resources
 
 
 class Asked(NamedTuple):
@@ -44,15 +49,29 @@ def run_search(folder: SearchFolder, asked: Asked, limit: int | None) -> bool:
         DataError: Its images are missing, corrupt or do not fit.
     """
     trials = folder.missing()
-    to_choose = folder.to_propose() * folder.space.search.replicates
+    search = folder.space.search
+    to_choose = folder.to_propose() * search.replicates
     done, to_run = len(folder.plan) - len(trials), len(trials) + to_choose
+    if search.allocate == "racing":
+        to_choose = _rest_of_race(folder)
+        to_run = len(trials) + len(next_round(folder))
     typer.echo(f"{folder.path}: {done} done, {to_run} to run")
-    if to_choose:
-        check_optuna(folder.space.search.algorithm)
+    if search.adaptive and to_choose:
+        check_optuna(search.algorithm)
     now = trials[:limit]
     more = to_choose if limit is None else min(to_choose, limit - len(now))
     stopped = _run(folder, _Work(now, more), asked) if to_run else None
     return _conclude(folder, limited=limit is not None, stopped=stopped)
+
+
+def _rest_of_race(folder: SearchFolder) -> int:
+    """Trials that a race can take at most, beyond those that are planned."""
+    search = folder.space.search
+    points = sum(trial.replicate == 0 for trial in folder.plan)
+    whole = points * search.replicates
+    return max(
+        0, (whole if search.budget is None else min(whole, search.budget)) - len(folder.plan)
+    )
 
 
 class _Work(NamedTuple):
@@ -61,18 +80,21 @@ class _Work(NamedTuple):
     trials: Sequence[PlannedTrial]
     """Planned already."""
     more: int
-    """Trials that an adaptive search is to choose besides."""
+    """Trials that an adaptive search or a race may choose besides."""
 
     def configs(self, space: Space) -> list[TrialConfig]:
         """What to check before anything is started; of those to be chosen, examples."""
         found = [trial.config for trial in self.trials]
-        if self.more:
+        if self.more and space.search.adaptive:
             found += [space.config(point) for point in space.examples()]
         return found
 
-    def proposals(self, folder: SearchFolder) -> Proposals | None:
+    def chooser(self, folder: SearchFolder) -> Chooser | None:
         """What chooses them; needs the folder prepared."""
-        return Proposals(folder, self.more) if folder.space.search.adaptive else None
+        search = folder.space.search
+        if search.allocate == "racing":
+            return Racing(folder, self.more)
+        return Proposals(folder, self.more) if search.adaptive else None
 
 
 def _run(folder: SearchFolder, work: _Work, asked: Asked) -> str | None:
@@ -85,8 +107,8 @@ def _run(folder: SearchFolder, work: _Work, asked: Asked) -> str | None:
         preflight(work.configs(folder.space))
         with folder.driving(), SearchConsole(folder, len(work.trials) + work.more) as console:
             folder.prepare()
-            proposals = work.proposals(folder)
-            return run_inline(folder, work.trials, where, console, store, proposals)
+            chooser = work.chooser(folder)
+            return run_inline(folder, work.trials, where, console, store, chooser)
     return _run_on_ray(folder, work, asked, where, store)
 
 
@@ -97,18 +119,10 @@ def _run_on_ray(
     where: torch.device,
     store: Path,
 ) -> str | None:
-    from harness.tune.resources import Resources
     from harness.tune.run import run_on_ray
 
     configs = work.configs(folder.space)
-    threads = max(config.threads for config in configs)
-    default_gpus = 1.0 if where.type == "cuda" else 0.0
-    resources = Resources(
-        cpus=available_cpus(),
-        gpus=visible_gpus() if where.type == "cuda" else 0,
-        cpus_per_trial=threads if asked.cpus_per_trial is None else asked.cpus_per_trial,
-        gpus_per_trial=default_gpus if asked.gpus_per_trial is None else asked.gpus_per_trial,
-    )
+    resources = _resources(configs, asked, where)
     resources.slots()
     preflight(configs)
     with folder.driving(), SearchConsole(folder, len(work.trials) + work.more) as console:
@@ -121,8 +135,36 @@ def _run_on_ray(
             resources=resources,
             console=console,
             store=store,
-            proposals=work.proposals(folder),
+            proposals=work.chooser(folder),
         )
+
+
+def _resources(configs: Sequence[TrialConfig], asked: Asked, where: torch.device) -> "Resources":
+    from harness.tune.resources import Resources
+
+    threads = max(config.threads for config in configs)
+    default_gpus = 1.0 if where.type == "cuda" else 0.0
+    return Resources(
+        cpus=available_cpus(),
+        gpus=visible_gpus() if where.type == "cuda" else 0,
+        cpus_per_trial=threads if asked.cpus_per_trial is None else asked.cpus_per_trial,
+        gpus_per_trial=default_gpus if asked.gpus_per_trial is None else asked.gpus_per_trial,
+    )
+
+
+def describe_plan(folder: SearchFolder, asked: Asked) -> str:
+    """What is left of a search and what it takes, for ``--dry-run``; nothing is started.
+
+    Raises:
+        ConfigError: No trial fits the resources.
+    """
+    slots = 1
+    if asked.address == "local":
+        space = folder.space
+        configs = [trial.config for trial in folder.plan]
+        configs += [space.config(point) for point in space.examples()] if not configs else []
+        slots = _resources(configs, asked, choose_device(asked.device)).slots()
+    return describe_rest(folder, slots)
 
 
 def _conclude(folder: SearchFolder, *, limited: bool, stopped: str | None) -> bool:
@@ -131,9 +173,13 @@ def _conclude(folder: SearchFolder, *, limited: bool, stopped: str | None) -> bo
     typer.echo(f"{stopped}: {describe_counts(counts)}" if stopped else describe_counts(counts))
     if best := describe_best(folder):
         typer.echo(best)
+    racing = folder.space.search.allocate == "racing"
+    if racing and (standing := describe_race(folder, describe_point)):
+        typer.echo(standing)
     if stopped or counts["error"] or counts["oom"] or counts["interrupted"]:
         return False
-    if (counts["not_run"] or folder.to_propose()) and not limited:
+    more = folder.to_propose() or (racing and next_round(folder))
+    if (counts["not_run"] or more) and not limited:
         typer.echo("not complete: the same command again runs what is missing")
         return False
     typer.echo(f"results: harness report {folder.path}")

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from harness.schema import ERROR_FILE, TEST_UNSEEN_MEAN, TRIALS_FOLDER, UNSEEN_MEAN
 from harness.search.folder import SearchFolder
 from harness.search.front import non_dominated
+from harness.search.parameters import Point
 from harness.search.plan import PlannedTrial
 
 STORE_NOTE = "store: "
@@ -80,7 +81,7 @@ class SearchConsole:
         record = self._folder.record(trial)
         status = self._folder.status(trial)
         style = _STYLES.get(status, "red")
-        settings = " ".join(f"{name}={_short(value)}" for name, value in trial.point.items())
+        settings = describe_point(trial.point)
         parts = [
             f"{trial.trial_id} [{style}]{status:<8}[/{style}]",
             *_result(record),
@@ -126,8 +127,13 @@ def describe_best(folder: SearchFolder) -> str:
 
 def _scored(names: list[str], values: list[float], trial: PlannedTrial) -> str:
     scores = " ".join(f"{name} {value:.3f}" for name, value in zip(names, values, strict=True))
-    settings = " ".join(f"{name}={_short(value)}" for name, value in trial.point.items())
+    settings = describe_point(trial.point)
     return f"{trial.trial_id}  {scores}  {settings}"
+
+
+def describe_point(point: Point) -> str:
+    """What a search sets, in one line."""
+    return " ".join(f"{name}={_short(value)}" for name, value in point.items())
 
 
 def _result(record: dict[str, Any] | None) -> list[str]:

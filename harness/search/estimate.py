@@ -41,6 +41,8 @@ def describe_size(space: Space, plan: Sequence[PlannedTrial], to_choose: int) ->
         to_choose: Configurations that an adaptive search has yet to choose.
     """
     search = space.search
+    if search.allocate == "racing":
+        return f"{estimate(plan).text()} before the race leaves any out"
     if not search.adaptive:
         return estimate(plan).text()
     trials = len(plan) + to_choose * search.replicates

@@ -26,7 +26,14 @@ from harness.schema import (
     UNSEEN_MEAN,
 )
 from harness.search.parameters import Point
-from harness.search.plan import PlannedTrial, extend_plan, make_plan, plan_point, read_plan
+from harness.search.plan import (
+    PlannedTrial,
+    extend_plan,
+    make_plan,
+    plan_point,
+    plan_replicate,
+    read_plan,
+)
 from harness.search.settings import COST, DROP, IPC, MAIN_ACCURACY
 from harness.search.space import Space, with_samples
 
@@ -127,7 +134,14 @@ class SearchFolder:
 
     def add(self, point: Point) -> list[PlannedTrial]:
         """Plan one more configuration, durably, and return its trials."""
-        trials = plan_point(self.space, point, len(self.plan))
+        return self._add(plan_point(self.space, point, len(self.plan)))
+
+    def add_replicate(self, point: Point, replicate: int) -> PlannedTrial:
+        """Plan one more replicate of a configuration, durably."""
+        (trial,) = self._add([plan_replicate(self.space, point, replicate, len(self.plan))])
+        return trial
+
+    def _add(self, trials: list[PlannedTrial]) -> list[PlannedTrial]:
         self.plan = (*self.plan, *trials)
         extend_plan(self.path / PLAN_FILE, trials)
         return trials

@@ -13,7 +13,7 @@ from harness.search.console import SearchConsole
 from harness.search.folder import SearchFolder
 from harness.search.interruption import Interruption
 from harness.search.plan import PlannedTrial
-from harness.search.proposals import Proposals
+from harness.search.proposals import Chooser
 from harness.search.schedule import in_order, lineage, needed_iterations
 from harness.store import Store
 from harness.trial import record_error, run_trial, shared_data
@@ -25,7 +25,7 @@ def run_inline(
     device: torch.device,
     console: SearchConsole,
     store: Path,
-    proposals: Proposals | None = None,
+    proposals: Chooser | None = None,
 ) -> str | None:
     """Run trials; each leaves its folder, whatever becomes of it.
 
@@ -70,7 +70,7 @@ class _Inline:
         self._interruption = interruption
         self._needed = needed_iterations(folder.plan)
 
-    def run(self, trials: Sequence[PlannedTrial], proposals: Proposals | None) -> None:
+    def run(self, trials: Sequence[PlannedTrial], proposals: Chooser | None) -> None:
         """Run all; a trial whose set another process makes goes behind those that can start."""
         waiting = deque((trial, False) for trial in trials)
         out_of_memory = []

@@ -62,26 +62,26 @@ def make_plan(space: Space, planned: Sequence[PlannedTrial] = ()) -> list[Planne
         return plan + _cut_off(space, plan)
     known = Counter(_address(trial.point, trial.replicate) for trial in plan)
     points = list(space.points())
-    for replicate in range(space.search.replicates):
+    for replicate in range(space.search.first_replicates):
         for point in points:
             address = _address(point, replicate)
             if known[address] > 0:  # samples may be equal
                 known[address] -= 1
                 continue
-            config = space.config(point, replicate=replicate)
-            trial_id = f"{len(plan):05d}-{config.digest()[:8]}"
-            plan.append(PlannedTrial(trial_id, replicate, point, config))
+            plan.append(plan_replicate(space, point, replicate, len(plan)))
     return plan
 
 
 def plan_point(space: Space, point: Point, start: int) -> list[PlannedTrial]:
     """All replicates of one more configuration, numbered from ``start``."""
-    trials = []
-    for replicate in range(space.search.replicates):
-        config = space.config(point, replicate=replicate)
-        trial_id = f"{start + replicate:05d}-{config.digest()[:8]}"
-        trials.append(PlannedTrial(trial_id, replicate, point, config))
-    return trials
+    replicates = range(space.search.replicates)
+    return [plan_replicate(space, point, r, start + r) for r in replicates]
+
+
+def plan_replicate(space: Space, point: Point, replicate: int, number: int) -> PlannedTrial:
+    """One more replicate of a configuration, as trial ``number`` of the plan."""
+    config = space.config(point, replicate=replicate)
+    return PlannedTrial(f"{number:05d}-{config.digest()[:8]}", replicate, point, config)
 
 
 def read_plan(path: Path) -> list[PlannedTrial]:

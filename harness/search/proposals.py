@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import ConfigError
 from harness.schema import FINISHED
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 _SMALLEST_POPULATION, _LARGEST_POPULATION = 4, 50
 _GENERATIONS = 5
 _ENDED = {*FINISHED, "error", "oom"}
+
+
+class Chooser(Protocol):
+    """What adds trials to a plan while it runs."""
+
+    def next(self) -> list[PlannedTrial]:
+        """Plan more trials and return them; none where it waits for results, or at the end."""
+
+    def ended(self, trial: PlannedTrial) -> None:
+        """Learn from a trial that has ended."""
 
 
 class Proposals:

@@ -18,6 +18,8 @@ COST = "distill_cost_s"
 IPC = "ipc"
 
 ALGORITHMS = ("grid", "random", "tpe", "gp", "nsga2")
+FIRST_REPLICATES = 3
+"""Replicates of every configuration before a race leaves any out."""
 ADAPTIVE = ("tpe", "gp", "nsga2")
 """Algorithms that choose by what they have seen: Optuna's."""
 
@@ -57,6 +59,17 @@ class SearchSettings(Settings):
     replicates: int = Field(default=1, ge=1)
     """Trials of each configuration: seeds seed, seed + 1, and so on, paired across them."""
 
+    allocate: Literal["all", "racing"] = "all"
+    """``racing``: after three replicates, more only for configurations whose 95% interval overlaps
+    the best one's."""
+    budget: int | None = Field(default=None, ge=1)
+    """Trials of a race at most, beyond its first replicates; unset: what the race takes."""
+
+    @property
+    def first_replicates(self) -> int:
+        """Replicates that every configuration has."""
+        return FIRST_REPLICATES if self.allocate == "racing" else self.replicates
+
     @property
     def adaptive(self) -> bool:
         """Whether the configurations depend on results."""
@@ -78,6 +91,7 @@ class SearchSettings(Settings):
                 f"search.algorithm: got '{self.algorithm}'; {suggest(self.algorithm, ALGORITHMS)}"
             )
         self._check_goals()
+        self._check_race()
         if self.algorithm != "grid" and self.samples is None:
             raise ValueError(
                 f"search.samples: missing, expected a number for algorithm '{self.algorithm}'"
@@ -88,6 +102,25 @@ class SearchSettings(Settings):
                 "it or use search.algorithm = 'random'"
             )
         return self
+
+    def _check_race(self) -> None:
+        if self.allocate == "all":
+            if self.budget is not None:
+                raise ValueError(
+                    f"search.budget: got {self.budget}, but search.allocate is 'all'; remove it or "
+                    "use search.allocate = 'racing'"
+                )
+            return
+        if self.adaptive:
+            raise ValueError(
+                f"search.allocate: got 'racing', but '{self.algorithm}' judges a configuration by "
+                "all of its replicates; use 'grid' or 'random'"
+            )
+        if self.replicates <= FIRST_REPLICATES:
+            raise ValueError(
+                f"search.replicates: got {self.replicates}, but a race begins after "
+                f"{FIRST_REPLICATES}; raise it, or use search.allocate = 'all'"
+            )
 
     def _check_goals(self) -> None:
         several = not isinstance(self.metric, str)

@@ -89,12 +89,15 @@ class Space:
             if parameter.when:
                 entry["when"] = dict(parameter.when)
             parameters[parameter.name] = entry
+        search = self.search.model_dump(mode="json", exclude_none=True)
+        if search["allocate"] == "all":
+            del search["allocate"]  # as it was before there was another
         return {
             "title": self.title,
             "question": self.question,
             "base": self.base,
             "space": parameters,
-            "search": self.search.model_dump(mode="json", exclude_none=True),
+            "search": search,
         }
 
     def _values(self, point: Point) -> Mapping[str, Any]:
@@ -338,12 +341,14 @@ def _check_space(space: Space, label: str) -> None:
         _check_circle(parameter, varied, label)
     if "seed" in varied and space.search.replicates > 1:
         raise ConfigError(f"{label}: 'seed' is varied and search.replicates > 1; keep one of them")
-    if space.search.adaptive and "paper" in _protocols(space, varied):
-        raise ConfigError(
-            f"{label}: search.algorithm: got '{space.search.algorithm}', but protocol 'paper' has "
-            "test images only, which are never optimised; use 'grid' or 'random', or protocol = "
-            "'held-out'"
-        )
+    choosing = {"algorithm": space.search.adaptive, "allocate": space.search.allocate == "racing"}
+    for key, chooses in choosing.items():
+        if chooses and "paper" in _protocols(space, varied):
+            raise ConfigError(
+                f"{label}: search.{key}: got '{getattr(space.search, key)}', but protocol 'paper' "
+                "has test images only, which are never optimised; use 'grid' or 'random' and 'all',"
+                " or protocol = 'held-out'"
+            )
     _check_examples(space)
 
 

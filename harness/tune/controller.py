@@ -13,7 +13,7 @@ from harness.search.console import SearchConsole
 from harness.search.folder import SearchFolder
 from harness.search.interruption import Interruption
 from harness.search.plan import PlannedTrial
-from harness.search.proposals import Proposals
+from harness.search.proposals import Chooser
 from harness.search.schedule import in_order, needed_iterations
 from harness.tune.resources import Resources
 from harness.tune.searchers import PlanSearcher
@@ -32,7 +32,7 @@ def control(
     store: Path,
     stop_file: Path,
     interruption: Interruption,
-    proposals: Proposals | None = None,
+    proposals: Chooser | None = None,
 ) -> None:
     """Run trials on the connected Ray; see ``harness.tune.run.run_on_ray``."""
     common = {
@@ -43,7 +43,7 @@ def control(
     }
 
     def fit(
-        chosen: Sequence[PlannedTrial], given: Resources, more: Proposals | None
+        chosen: Sequence[PlannedTrial], given: Resources, more: Chooser | None
     ) -> Mapping[str, PlannedTrial]:
         needed = needed_iterations(folder.plan)
         searcher = PlanSearcher(chosen, common, needed, interruption, more, given.slots())

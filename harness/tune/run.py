@@ -22,7 +22,7 @@ from harness.search.console import SearchConsole
 from harness.search.folder import SearchFolder
 from harness.search.interruption import Interruption, StopFile
 from harness.search.plan import PlannedTrial
-from harness.search.proposals import Proposals
+from harness.search.proposals import Chooser
 from harness.tune.health import RayWatch
 from harness.tune.resources import Resources
 from harness.tune.watchdog import __file__ as watchdog_file
@@ -52,7 +52,7 @@ def run_on_ray(
     resources: Resources,
     console: SearchConsole,
     store: Path,
-    proposals: Proposals | None = None,
+    proposals: Chooser | None = None,
 ) -> str | None:
     """Run trials on Ray Tune; their results are in their folders.
 

@@ -8,7 +8,7 @@ from ray.tune.search import Searcher
 
 from harness.schema import NOT_RUN
 from harness.search.plan import PlannedTrial
-from harness.search.proposals import Proposals
+from harness.search.proposals import Chooser
 from harness.search.schedule import lineage
 
 
@@ -25,7 +25,7 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
         common: Mapping[str, Any],
         needed: Mapping[str, Sequence[int]],
         stopping: Callable[[], bool] = lambda: False,
-        proposals: Proposals | None = None,
+        proposals: Chooser | None = None,
         slots: int = 1,
     ) -> None:
         """Prepare to replay.

@@ -57,3 +57,16 @@ def test_nsga2_on_ray_prints_what_is_not_dominated(tmp_path: Path) -> None:
     assert said.status == 0, said.err
     assert [item["status"] for item in records(out)] == ["ok"] * 4
     assert said.out.count("not dominated: ") >= 1
+
+
+@pytest.mark.slow
+def test_an_inline_race_ends_and_says_who_is_left(tmp_path: Path) -> None:
+    space, out = tmp_path / "a.toml", tmp_path / "out"
+    space.write_text(TINY.replace("replicates = 2", 'replicates = 4\nallocate = "racing"'))
+    arguments = ("search", space, "--out", out, "--address", "inline")
+    said = shell(*arguments)
+    assert said.status == 0, said.err
+    assert "of 3 configurations left; best validation/unseen_mean" in said.out
+    planned = len((out / "plan.jsonl").read_text().splitlines())
+    assert 9 <= planned == len(records(out)) <= 12
+    assert f"{planned} done, 0 to run" in shell(*arguments).out

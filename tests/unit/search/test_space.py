@@ -181,7 +181,7 @@ KEEP = "keep one"
         (
             f"{SEARCH}replicas = 2",
             "unknown key 'search.replicas'; did you mean 'replicates'? "
-            "known: algorithm, metric, mode, replicates, samples",
+            "known: algorithm, allocate, budget, metric, mode, replicates, samples",
         ),
         (
             "[space]\nseed = { grid = [0, 1] }\n[search]\nreplicates = 2",
