@@ -52,7 +52,9 @@ def run_one(config: TrialConfig, out: Path | None, device: str, store: Path | No
     else:
         where = choose_device(device)
         preflight([config])
-        typer.echo(f"{digest[:8]}  {config.iterations} iterations on {where.type}, into {folder}")
+        typer.echo(
+            f"{digest[:8]}  {config.num_iterations()} iterations on {where.type}, into {folder}"
+        )
         with Interruption() as interruption:
             context = Context(
                 folder=folder,

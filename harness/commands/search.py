@@ -16,7 +16,6 @@ from harness.search.pace import describe_rest
 from harness.search.plan import PlannedTrial
 from harness.search.proposals import Chooser, Proposals, check_optuna
 from harness.search.racing import Racing, describe_race, next_round
-from harness.search.space import Space
 from harness.trial import preflight
 
 if TYPE_CHECKING:
@@ -82,12 +81,14 @@ class _Work(NamedTuple):
     more: int
     """Trials that an adaptive search or a race may choose besides."""
 
-    def configs(self, space: Space) -> list[TrialConfig]:
+    def configs(self, folder: SearchFolder) -> list[TrialConfig]:
         """What to check before anything is started; of those to be chosen, examples."""
-        found = [trial.config for trial in self.trials]
+        space = folder.space
         if self.more and space.search.adaptive:
-            found += [space.config(point) for point in space.examples()]
-        return found
+            examples = [space.config(point) for point in space.examples()]
+            return examples + [trial.config for trial in self.trials]
+        # A race that goes on runs what is planned already, by other seeds.
+        return [trial.config for trial in self.trials or folder.plan]
 
     def chooser(self, folder: SearchFolder) -> Chooser | None:
         """What chooses them; needs the folder prepared."""
@@ -104,7 +105,7 @@ def _run(folder: SearchFolder, work: _Work, asked: Asked) -> str | None:
     if asked.address == "inline":
         from harness.search.inline import run_inline
 
-        preflight(work.configs(folder.space))
+        preflight(work.configs(folder))
         with folder.driving(), SearchConsole(folder, len(work.trials) + work.more) as console:
             folder.prepare()
             chooser = work.chooser(folder)
@@ -121,7 +122,7 @@ def _run_on_ray(
 ) -> str | None:
     from harness.tune.run import run_on_ray
 
-    configs = work.configs(folder.space)
+    configs = work.configs(folder)
     resources = _resources(configs, asked, where)
     resources.slots()
     preflight(configs)

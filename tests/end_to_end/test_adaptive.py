@@ -64,6 +64,8 @@ def test_an_inline_race_ends_and_says_who_is_left(tmp_path: Path) -> None:
     space, out = tmp_path / "a.toml", tmp_path / "out"
     space.write_text(TINY.replace("replicates = 2", 'replicates = 4\nallocate = "racing"'))
     arguments = ("search", space, "--out", out, "--address", "inline")
+    said = shell(*arguments, "--limit", 9)  # the first replicates; the race is still to come
+    assert said.status == 0, said.err
     said = shell(*arguments)
     assert said.status == 0, said.err
     assert "of 3 configurations left; best validation/unseen_mean" in said.out
