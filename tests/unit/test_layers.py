@@ -97,7 +97,18 @@ SEARCH = [name for name in modules_of("harness.search") if name != "harness.sear
         ),
         (modules_of("analysis"), ("torch", "ray", "submitit", "harness.config", "harness.trial")),
     ],
-    ids=["bottom", "middle", "upper", "trial", "search", "inline", "tune", "cli", "analysis"],
+    ids=[
+        "bottom",
+        "middle",
+        "upper",
+        "trial",
+        "search",
+        "inline",
+        "tune",
+        "commands",
+        "cli",
+        "analysis",
+    ],
 )
 def test_a_layer_loads_nothing_from_above(names: list[str], forbidden: tuple[str, ...]) -> None:
     assert loaded_with(list(names), forbidden) == []
