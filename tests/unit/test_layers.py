@@ -91,10 +91,9 @@ SEARCH = [name for name in modules_of("harness.search") if name != "harness.sear
         (SEARCH, (*HEAVY, "harness.trial", "harness.tune")),
         (("harness.search.inline",), (*HEAVY[1:], "harness.tune")),
         (modules_of("harness.tune"), ("submitit", "analysis", "slurm", "harness.cli")),
-        (
-            ("harness.cli",),  # the bodies that it names are imported inside the commands
-            ("torch", "ray", "submitit", "pandas", "tensorboard", "pyarrow"),
-        ),
+        (modules_of("harness.commands"), ("ray", "submitit", "pandas", "analysis", "harness.cli")),
+        # The longer bodies are imported inside the commands.
+        (("harness.cli",), ("torch", "ray", "submitit", "pandas", "tensorboard", "pyarrow")),
         (modules_of("analysis"), ("torch", "ray", "submitit", "harness.config", "harness.trial")),
     ],
     ids=[
