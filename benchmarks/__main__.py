@@ -1,6 +1,7 @@
 """``python -m benchmarks``: time the engine against the plain versions, print a table."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -102,4 +103,5 @@ def _result_path(asked: Path | None, machine: Machine) -> Path | None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds: no arm is left behind
     sys.exit(main())

@@ -4,6 +4,7 @@ A workload is made once, with all inputs on the device, and then called again an
 random, never constant: zeros are faster than images. What a call returns is what the tests compare.
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -25,11 +26,12 @@ from benchmarks.inputs import (
     make_synthetic,
 )
 from harness import numerics, seeding
+from harness.architecture import NETWORK_NAMES
 from harness.config import Precision
 from harness.distill.dc import DC
 from harness.distill.matching import match_gradients
 from harness.distill.programs import Compiled, Eager
-from harness.evaluate import evaluate
+from harness.evaluate import evaluate, training
 from harness.graphs import StaticStep
 from harness.networks.layers import AveragePool
 from tests.reference import evaluation as reference_evaluation
@@ -77,6 +79,19 @@ def tuned_vectorised(threads: int) -> None:
 def engine(threads: int, *, tf32: bool = False) -> None:
     """Set the process as a trial does."""
     numerics.configure(threads=threads, tf32=tf32)
+
+
+def one_by_one(threads: int) -> None:
+    """As the engine, but with every student trained alone."""
+    engine(threads)
+    training._VMAPPED_BELOW_IPC.clear()
+
+
+def vmapped(threads: int) -> None:
+    """As the engine, but with all students of an architecture trained together."""
+    engine(threads)
+    every = {(name, device): sys.maxsize for name in NETWORK_NAMES for device in ("cpu", "cuda")}
+    training._VMAPPED_BELOW_IPC.update(every)
 
 
 def row_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -289,6 +304,11 @@ def _on_cuda(case: Case, device: str) -> bool:
     return device == "cuda"
 
 
+def _in_question(case: Case, device: str) -> bool:
+    """Large students only lose by being batched on a CPU."""
+    return device == "cuda" or case.student in ("mlp", "lenet", "convnet-w32")
+
+
 _TF32 = partial(engine, tf32=True)
 _BF16 = partial(engine_matching, precision="bf16-real")
 
@@ -326,6 +346,9 @@ ARMS: dict[str, dict[str, Arm]] = {
         PLAIN: Arm(as_it_comes, plain_evaluation),
         PLAIN_TUNED: Arm(tuned, plain_evaluation),
         "engine": Arm(engine, engine_evaluation),
+        # What the table of training.py is made of.
+        "one-by-one": Arm(one_by_one, engine_evaluation, _in_question),
+        "vmapped": Arm(vmapped, engine_evaluation, _in_question),
         "engine-tf32": Arm(_TF32, engine_evaluation, _on_cuda),
         FLOOR: floor(plain_evaluation),
     },

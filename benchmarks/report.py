@@ -101,7 +101,7 @@ def describe_machine(device: str) -> Machine:
 
 def file_name(machine: Machine) -> str:
     """Name of a machine's result file, the same on every machine of its kind."""
-    kind = machine.gpu or f"cpu-{machine.cores}core"
+    kind = machine.gpu or f"{re.sub(r'[(](R|TM)[)]', '', machine.cpu)} {machine.cores}core"
     release = machine.torch.partition("+")[0]
     return re.sub(r"[^a-z0-9.-]+", "-", f"{kind}-torch{release}.json".lower())
 

@@ -105,7 +105,7 @@ class _Task:
         self.path, self.foreign = path, foreign
         self.settings_lr = "evaluation.lr" in assignments
         config = config_of(foreign, assignments, pixels=pixels)
-        numerics.configure(threads=config.threads)
+        numerics.configure(threads=config.threads, tf32=config.precision == "tf32")
         self.data = shared_data(config.dataset, config.protocol, where)
         fitted = fit_to_dataset(foreign, self.data, pixels=pixels, labels=labels, factor=factor)
         self.synthetic = SyntheticSet(

@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.errors import DataError
+from harness.lease import Leases
 from harness.records import whole_file
 
 LAYOUT = 1
@@ -39,8 +39,7 @@ ABSENT = -1
 _HASH_BLOCK = 1 << 20
 _MAX_HEADER = 64 << 20
 _POLL_S = 0.1
-_BEAT_S = 2.0
-_STALE_S = 30.0
+_EXPIRY_S = 30.0
 _TRIES = 5
 
 _log = logging.getLogger("harness")
@@ -91,8 +90,8 @@ def get_or_build(name: str, key: str, build: Callable[[Path], None]) -> Stored:
             return stored
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with claim(path) as mine:
-                if mine and not path.exists():
+            with claim(path):
+                if not path.exists():
                     _remove_old_parts(path)
                     with whole_file(path) as aside:
                         build(aside)
@@ -253,54 +252,18 @@ def _build_for_this_process(build: Callable[[Path], None]) -> Stored:
 
 
 @contextmanager
-def claim(path: Path) -> Iterator[bool]:
-    """Yield True to one of the processes that want to make a file; the others wait and get False.
-
-    The claim is a file that its owner keeps touching. One that is not touched for half a minute
-    (by the waiting process's own clock) belongs to a process that is gone, and is removed.
+def claim(path: Path) -> Iterator[None]:
+    """Be the one process that makes a file; wait for the one that does, and then look again.
 
     Args:
         path: What is made; the claim lies beside it, in a folder that must exist.
     """
+    leases = Leases(_EXPIRY_S)
     mark = path.with_name(f"{path.name}.building")
-    try:
-        os.close(os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    except FileExistsError:
-        _wait(mark)
-        yield False
-        return
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(_BEAT_S):
-            with suppress(OSError):
-                os.utime(mark)
-
-    beating = threading.Thread(target=beat, daemon=True)
-    beating.start()
-    try:
-        yield True
-    finally:
-        done.set()
-        beating.join()
-        with suppress(OSError):
-            mark.unlink()
-
-
-def _wait(mark: Path) -> None:
-    touched, since = -1, time.monotonic()
-    while True:
-        try:
-            now = mark.stat().st_mtime_ns
-        except OSError:
-            return
-        if now != touched:
-            touched, since = now, time.monotonic()
-        elif time.monotonic() - since > _STALE_S:
-            with suppress(OSError):
-                mark.unlink()
-            return
+    while (lease := leases.take(mark)) is None:
         time.sleep(_POLL_S)
+    with lease:
+        yield
 
 
 def _remove_old_parts(path: Path) -> None:

@@ -105,15 +105,15 @@ def fetch(name: str, root: Path, *, source: str | None = None, say: Say = lambda
     wanted = [_redirect(resource, source, len(wanted)) for resource in wanted]
     made = _make_folders(root)
     try:
-        while True:
+        if is_there(name, root):
+            return False
+        with claim(root / f".{name}"):
             if is_there(name, root):
                 return False
-            with claim(root / f".{name}") as mine:
-                if mine:
-                    _clear(root, name)
-                    for resource in wanted:
-                        _fetch_one(name, resource, root, say)
-                    return True
+            _clear(root, name)
+            for resource in wanted:
+                _fetch_one(name, resource, root, say)
+            return True
     finally:
         for folder in reversed(made):
             with suppress(OSError):  # not empty: that is, there was success

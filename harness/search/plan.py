@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import from_json
-
 from harness.config import TrialConfig, make_config
 from harness.errors import ConfigError, ResultError
 from harness.search.parameters import Point
@@ -102,10 +100,8 @@ def read_plan(path: Path) -> list[PlannedTrial]:
 
 def extend_plan(path: Path, trials: list[PlannedTrial]) -> None:
     """Append the trials that a plan lacks, durably, after cutting a torn last line off."""
-    known = path.read_bytes() if path.exists() else b""
-    lines = {line for line in known.splitlines(keepends=True) if line.endswith(b"\n")}
-    ids = {from_json(line)["trial_id"] for line in lines}
-    missing = [trial for trial in trials if trial.trial_id not in ids]
+    known = {trial.trial_id for trial in read_plan(path)}
+    missing = [trial for trial in trials if trial.trial_id not in known]
     with path.open("ab") as file:
         file.truncate(_whole_length(path))
         for trial in missing:

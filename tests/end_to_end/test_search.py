@@ -20,7 +20,7 @@ from tests.end_to_end.conftest import (
     wait_until,
 )
 
-SLOW_SETTINGS = ["--set", "iterations=150", "--set", "run.report_every=10"]
+SLOW_SETTINGS = ["--set", "iterations=150", "--set", "run.report_every=75"]
 
 
 def results(out: Path) -> dict[str, list[tuple[object, ...]]]:

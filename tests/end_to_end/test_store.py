@@ -91,9 +91,9 @@ def test_a_grid_of_temperature_and_alpha_costs_one_distillation_and_one_teacher(
     trained: Counter[str] = Counter()
     train = students.train_network
 
-    def counted(*args: Any, **more: Any) -> None:
-        trained[more["address"][0]] += 1
-        train(*args, **more)
+    def counted(student: students.Student, *args: Any, **more: Any) -> None:
+        trained[str(student.address[0])] += 1
+        train(student, *args, **more)
 
     monkeypatch.setattr(students, "train_network", counted)
     said = call("search", space(tmp_path, KD_GRID), "--out", tmp_path / "out", *INLINE)

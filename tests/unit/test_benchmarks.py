@@ -222,7 +222,7 @@ def test_quick_gives_rows_with_every_field(
     arguments = ["--quick", "--threads", "1", "--json", str(tmp_path / "made")]
     assert main([*BENCHMARKS, *arguments]) == 0
     (file,) = (tmp_path / "made").iterdir()
-    assert re.fullmatch(r"cpu-\d+core-torch[\d.]+\w*\.json", file.name)
+    assert re.fullmatch(r"[a-z0-9-]+-\d+core-torch[\d.]+\w*\.json", file.name)
     rows = json.loads(file.read_text())
     expected = {field.name for of in (Row, Machine) for field in fields(of)} - {"machine"}
     variants = [
@@ -338,7 +338,9 @@ def test_a_table_marks_rows_that_something_disturbed() -> None:
 
 
 def test_a_result_file_is_named_after_the_kind_of_machine() -> None:
-    assert file_name(MACHINE) == "cpu-2core-torch2.13.0.json"
+    assert file_name(MACHINE) == "a-cpu-2core-torch2.13.0.json"
+    branded = replace(MACHINE, cpu="Intel(R) Xeon(R) Processor")
+    assert file_name(branded) == "intel-xeon-processor-2core-torch2.13.0.json"
     assert file_name(replace(MACHINE, gpu="NVIDIA H200")) == "nvidia-h200-torch2.13.0.json"
 
 

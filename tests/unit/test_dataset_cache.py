@@ -174,13 +174,13 @@ def test_others_wait_for_the_one_that_builds(folder: Path) -> None:
     assert [entry.name for entry in folder.iterdir()] == [f"x-{'k' * 24}.safetensors"]
 
 
-def test_a_claim_that_nobody_touches_is_taken_over(
+def test_a_claim_of_nobody_alive_is_taken_over(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.mkdir()
     claim = folder / f"x-{'k' * 24}.safetensors.building"
     claim.touch()
-    monkeypatch.setattr(cache, "_STALE_S", 0.3)
+    monkeypatch.setattr(cache, "_EXPIRY_S", 0.3)
     assert_whole(get_or_build("x", "k" * 64, Build()))
     assert not claim.exists()
 
@@ -358,7 +358,7 @@ load_dataset(DatasetSettings(name="imagefolder", root={str(root)!r}), protocol="
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert not list(folder.glob("*.safetensors"))
-    monkeypatch.setattr(cache, "_STALE_S", 0.3)
+    monkeypatch.setattr(cache, "_EXPIRY_S", 0.3)
     assert len(load(root, "paper").train.labels) == 12
 
 

@@ -308,9 +308,9 @@ def test_a_teacher_is_trained_once_for_all_temperatures_and_alphas(
     trained: Counter[str] = Counter()
     train = students.train_network
 
-    def counted(*args: Any, **more: Any) -> None:
-        trained[more["address"][0]] += 1
-        train(*args, **more)
+    def counted(student: students.Student, *args: Any, **more: Any) -> None:
+        trained[str(student.address[0])] += 1
+        train(student, *args, **more)
 
     monkeypatch.setattr(students, "train_network", counted)
     for temperature in (1.0, 2.0):

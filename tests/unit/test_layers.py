@@ -92,13 +92,23 @@ SEARCH = [name for name in modules_of("harness.search") if name != "harness.sear
         (SEARCH, (*HEAVY, "harness.trial", "harness.tune")),
         (("harness.search.inline",), (*HEAVY[1:], "harness.tune")),
         (modules_of("harness.tune"), ("submitit", "analysis", "slurm", "harness.cli")),
-        (
-            ("harness.cli",),  # the bodies that it names are imported inside the commands
-            ("torch", "ray", "submitit", "pandas", "tensorboard", "pyarrow"),
-        ),
+        (modules_of("harness.commands"), ("ray", "submitit", "pandas", "analysis", "harness.cli")),
+        # The longer bodies are imported inside the commands.
+        (("harness.cli",), ("torch", "ray", "submitit", "pandas", "tensorboard", "pyarrow")),
         (modules_of("analysis"), ("torch", "ray", "submitit", "harness.config", "harness.trial")),
     ],
-    ids=["bottom", "middle", "upper", "trial", "search", "inline", "tune", "cli", "analysis"],
+    ids=[
+        "bottom",
+        "middle",
+        "upper",
+        "trial",
+        "search",
+        "inline",
+        "tune",
+        "commands",
+        "cli",
+        "analysis",
+    ],
 )
 def test_a_layer_loads_nothing_from_above(names: list[str], forbidden: tuple[str, ...]) -> None:
     assert loaded_with(list(names), forbidden) == []

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -277,10 +278,19 @@ def test_content_that_is_no_tensor_file_is_corrupt(store: Store, warnings: list[
     store.put(KEY, entry())
     path = folder(store) / "whole"
     (path / "content.safetensors").write_bytes(b"hello")
-    about = {"bytes": 5, "sha256": hashlib.sha256(b"hello").hexdigest(), "cost_s": 0.0}
+    about = {"bytes": 5, "crc32": zlib.crc32(b"hello"), "cost_s": 0.0}
+    about["sha256"] = hashlib.sha256(b"hello").hexdigest()
     (path / "entry.json").write_text(json.dumps(about))
     assert store.get(KEY) is None
     assert "cannot be read" in warnings[0]
+
+
+def test_verifying_is_more_thorough_than_reading(store: Store) -> None:
+    store.put(KEY, entry())
+    path = folder(store) / "whole" / "entry.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sha256": "0" * 64}))
+    assert store.get(KEY) is not None
+    assert StoreFiles(store.path).verify()[1] == [(path.parent, "its hash differs")]
 
 
 def test_writing_over_a_corrupt_entry_replaces_it(store: Store, warnings: list[str]) -> None:

@@ -563,7 +563,9 @@ def test_a_network_that_cannot_be_built_is_found(tiny: ImageData, more: dict[str
 
 def test_images_of_another_size_are_refused(tiny: ImageData) -> None:
     smaller = Split(tiny.train.images[..., :20, :20], tiny.train.labels)
-    with pytest.raises(DataError, match="got images of 1x20x20, expected 28x28, 32x32"):
+    with pytest.raises(
+        DataError, match="got images of 1x20x20, expected 28x28, 32x32, 64x64 or 128x128"
+    ):
         check_fits(configure(), replace(tiny, train=smaller))
 
 

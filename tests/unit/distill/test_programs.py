@@ -19,6 +19,9 @@ from harness.trial import preflight
 from tests.reference import matching as reference
 
 SMALL = Architecture(width=4, depth=1)
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler is installed here"
+)
 EVERY_KIND_OF_LAYER = (
     Architecture(width=4, depth=1, norm="batchnorm", activation="swish", pooling="maxpooling"),
     Architecture(width=4, depth=1, norm="layernorm", activation="sigmoid", pooling="none"),
@@ -37,6 +40,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
+@needs_compiler
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("architecture", [SMALL, *EVERY_KIND_OF_LAYER], ids=lambda a: a.label)
@@ -60,6 +64,7 @@ def test_compiled_matching_agrees_with_the_plain_version_as_weights_change(
         assert relative(gradient, expected) <= 1e-10
 
 
+@needs_compiler
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_compiled_distillation_stays_close_and_repeats_its_bits(tiny: ImageData) -> None:
@@ -85,6 +90,7 @@ def test_a_compiled_distillation_stays_close_and_repeats_its_bits(tiny: ImageDat
     assert relative(first, distil(False)) <= 1e-3
 
 
+@needs_compiler
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_program_is_kept_for_each_shape() -> None:

@@ -296,7 +296,7 @@ def test_wrong_goals_say_why(search: dict[str, Any], words: str) -> None:
 
 def test_a_grid_is_refused_with_the_reason() -> None:
     text = TPE.replace("iterations = { randint = [10, 1000] }", "ipc = { grid = [1, 10] }")
-    with pytest.raises(ConfigError, match=r"space\.ipc: got 'grid'.*a grid asks for every combin"):
+    with pytest.raises(ConfigError, match=r"space\.ipc: got 'grid'.*a grid asks for every"):
         space_of(text)
 
 
