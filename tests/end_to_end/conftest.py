@@ -69,7 +69,7 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
-def shell(*arguments: object, cwd: Path | None = None, timeout: float = 110) -> Said:
+def shell(*arguments: object, cwd: Path | None = None, timeout: float = 280) -> Said:
     """Call ``harness`` in a process of its own."""
     done = subprocess.run(
         [*HARNESS, *map(str, arguments)],
@@ -95,7 +95,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 150) -> bool:
     """Poll a condition; return whether it came true in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
