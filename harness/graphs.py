@@ -33,7 +33,7 @@ def record(work: Work) -> Recording:
     Raises:
         RuntimeError: It does what a graph cannot hold, such as reading a value on the host.
     """
-    side, pool = _workplace()
+    side, pool = _stream_and_memory()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(_WARM_UPS):
@@ -47,7 +47,7 @@ def record(work: Work) -> Recording:
 
 
 @cache
-def _workplace() -> tuple[torch.cuda.Stream, Any]:
+def _stream_and_memory() -> tuple[torch.cuda.Stream, Any]:
     """The stream that recordings are made on, and the memory that they all share.
 
     Steps are replayed one after the other and their results are copied at once, so that one
