@@ -102,7 +102,7 @@ def preflight(configs: Iterable[TrialConfig]) -> None:
     """
     by_data: dict[tuple[DatasetSettings, str], list[TrialConfig]] = {}
     for config in configs:
-        _configure(config)
+        configure_process(config)
         if config.compile:
             check_compiler()
         by_data.setdefault((config.dataset, config.protocol), []).append(config)
@@ -112,7 +112,8 @@ def preflight(configs: Iterable[TrialConfig]) -> None:
             check_fits(config, data)
 
 
-def _configure(config: TrialConfig) -> None:
+def configure_process(config: TrialConfig) -> None:
+    """Set this process's arithmetic as a trial's settings ask."""
     numerics.configure(threads=config.threads, tf32=config.precision == "tf32")
 
 
@@ -138,7 +139,7 @@ def trial_steps(
     config: TrialConfig, context: Context
 ) -> Generator[Event, Decision, dict[str, Any]]:
     """A trial as a generator: yields events, is sent a decision, returns the record."""
-    _configure(config)
+    configure_process(config)
     numerics.reset_peak_memory(context.device)
     _clear(context.folder)
     state = _Run(config, context)

@@ -97,15 +97,14 @@ class _Task:
         factor: int | None,
         where: "torch.device",
     ) -> None:
-        from harness import numerics
         from harness.formats.fit import fit_to_dataset, images_per_class
         from harness.synthetic import SyntheticSet
-        from harness.trial import shared_data
+        from harness.trial import configure_process, shared_data
 
         self.path, self.foreign = path, foreign
         self.settings_lr = "evaluation.lr" in assignments
         config = config_of(foreign, assignments, pixels=pixels)
-        numerics.configure(threads=config.threads, tf32=config.precision == "tf32")
+        configure_process(config)
         self.data = shared_data(config.dataset, config.protocol, where)
         fitted = fit_to_dataset(foreign, self.data, pixels=pixels, labels=labels, factor=factor)
         self.synthetic = SyntheticSet(
@@ -149,10 +148,10 @@ class _Task:
         """Train everything."""
         import time
 
-        from harness import numerics
         from harness.evaluate.scoring import score_fairly
+        from harness.trial import configure_process
 
-        numerics.configure(threads=self.config.threads)  # sets may record different ones
+        configure_process(self.config)  # sets may record different ones
         start = time.perf_counter()
         try:
             return score_fairly(self.synthetic, self.config, self.data, ranking=ranking)

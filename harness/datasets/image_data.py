@@ -6,7 +6,7 @@ Shape letters: N images, C channels, H height, W width.
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -120,6 +120,16 @@ class ImageData:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.classes)
+
+    def provenance(self) -> dict[str, Any]:
+        """What a set made of these images records of them, as plain data."""
+        return {
+            "pixels": self.pixels,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "classes": list(self.classes),
+            "dataset_checksum": self.checksum,
+        }
 
     def to(self, device: torch.device | str) -> "ImageData":
         """Return the same data with every tensor on ``device``."""

@@ -63,14 +63,8 @@ class DC:
 
     def synthetic(self) -> SyntheticSet:
         """The set as it stands."""
-        provenance = {
-            "pixels": self._data.pixels,
-            "mean": list(self._data.mean),
-            "std": list(self._data.std),
-            "classes": list(self._data.classes),
-            "dataset_checksum": self._data.checksum,
-            "distillation": {**self._config.identity(), "iterations": self.iteration},
-        }
+        made = {**self._config.identity(), "iterations": self.iteration}
+        provenance = {**self._data.provenance(), "distillation": made}
         return SyntheticSet(self._learned.images.clone(), self._learned.labels, provenance)
 
     def state_dict(self) -> dict[str, Any]:

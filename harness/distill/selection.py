@@ -3,6 +3,7 @@
 Shape letters: N real images, K classes, S = K * ipc.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -36,21 +37,14 @@ class Baseline:
         raise AssertionError(f"method '{self._config.method}' has no iterations")
 
 
-class Selection(Baseline):
+class Selection(Baseline, ABC):
     """Chooses ``ipc`` training images of each class, when first asked for them."""
 
     _rows: Tensor | None = None
 
     def synthetic(self) -> SyntheticSet:
         """The chosen images, with hard labels."""
-        provenance = {
-            "pixels": self._data.pixels,
-            "mean": list(self._data.mean),
-            "std": list(self._data.std),
-            "classes": list(self._data.classes),
-            "dataset_checksum": self._data.checksum,
-            "distillation": self._config.lineage(),
-        }
+        provenance = {**self._data.provenance(), "distillation": self._config.lineage()}
         images = self._data.train.images[self._chosen().to(self._data.train.labels.device)]
         labels = labels_by_class(self._data.num_classes, self._config.ipc)
         return SyntheticSet(images.to(self._device), labels.to(self._device), provenance)
@@ -63,6 +57,7 @@ class Selection(Baseline):
         """Take over chosen rows."""
         self._rows = state["rows"]
 
+    @abstractmethod
     def choose(self) -> Tensor:
         """Choose.
 
@@ -72,7 +67,6 @@ class Selection(Baseline):
         Raises:
             DataError: A class has fewer images than ``ipc``.
         """
-        raise NotImplementedError
 
     def _chosen(self) -> Tensor:
         if self._rows is None:
