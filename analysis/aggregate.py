@@ -2,13 +2,21 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from analysis.bootstrap import bootstrap_interval
 from analysis.load import SearchResults
-from analysis.statistics import mean_interval
+from analysis.samples import (
+    MAIN,
+    UNSEEN,
+    sample_of,
+    seed_accuracies,
+    student_rows,
+    within_std,
+)
 from harness.errors import ConfigError, suggest
 from harness.schema import TEST, TEST_UNSEEN_MEAN, UNSEEN_MEAN, VALIDATION
 
@@ -18,6 +26,7 @@ METRIC_COLUMNS = (
     "low",
     "high",
     "std",
+    "std_within",
     "n",
     "n_diverged",
     "n_not_run",
@@ -53,55 +62,39 @@ def metric_split(results: SearchResults, metric: str = UNSEEN_MEAN) -> str:
     return _SPLITS[metric]
 
 
-def student_rows(results: SearchResults, split: str) -> pd.DataFrame:
-    """Return the rows that means are made of: students of trials with status ok.
+class Configuration(NamedTuple):
+    """One combination of the varied settings."""
 
-    Args:
-        results: A search.
-        split: ``validation`` or ``test``.
+    settings: dict[str, Any]
+    """Value of each varied setting; missing where it does not apply (KD off)."""
+    trials: pd.DataFrame
+    """Its rows of ``SearchResults.trials``."""
 
-    Returns:
-        The rows of ``results.rows`` on that split, and two columns more:
+    @property
+    def text(self) -> str:
+        """Its settings in words."""
+        return configuration_text(list(self.settings), self.settings.values())
 
-        - ``unseen``: bool, whether the student is another architecture than the main model
-        - ``counted``: bool, whether it enters means; False for a student that diverged, which
-          has no accuracy (it is not one of 10%)
+
+def list_configurations(results: SearchResults) -> list[Configuration]:
+    """Return each combination of the varied settings, smallest first; missing is a value as well.
+
+    One configuration where nothing is varied, none where nothing is planned.
     """
-    rows = results.rows
-    ok = results.trials.loc[results.trials["status"] == "ok", "trial_id"]
-    chosen = rows[rows["trial_id"].isin(ok) & (rows["split"] == split) & rows["student"].notna()]
-    return chosen.assign(
-        unseen=chosen["student"] != chosen["main_model"],
-        counted=(chosen["status"] == "ok") & chosen["accuracy"].notna(),
-    )
-
-
-def unseen_means(rows: pd.DataFrame) -> pd.Series:
-    """Return the accuracy of each trial over unseen students, as ``trial.json`` states it.
-
-    It is the mean over architectures of the mean over an architecture's networks that did not
-    diverge: each architecture weighs the same. A trial has none (NaN) where all networks of an
-    architecture diverged, since a mean over the others would not be comparable.
-
-    Args:
-        rows: As ``student_rows`` returns them.
-
-    Returns:
-        Fraction, 0..1, indexed by ``trial_id``.
-    """
-    unseen = rows[rows["unseen"]]
-    finite = unseen["accuracy"].where(unseen["counted"])
-    by_student = finite.groupby([unseen["trial_id"], unseen["student"]]).mean()
-    # Unlike groupby's own mean, this one does not pass over a missing architecture.
-    balanced = by_student.groupby("trial_id").agg(lambda part: part.mean(skipna=False))
-    return balanced.astype("float64")
+    trials, settings = results.trials, list(results.varied)
+    found = [
+        Configuration({name: part[name].iloc[0] for name in settings}, part)
+        for part in _split(trials, settings)
+    ]
+    check_count("trials in configurations", sum(len(one.trials) for one in found), len(trials))
+    return sorted(found, key=lambda one: [_order(value) for value in one.settings.values()])
 
 
 def by_setting(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFrame:
     """Return one row for each configuration, means over its distilled sets.
 
-    The value of a trial is its accuracy over unseen students (``unseen_means``). A
-    configuration's mean, interval and standard deviation are over the values of its trials: one a
+    The value of a trial is its accuracy over unseen students (``seed_accuracies``). A
+    configuration's mean and standard deviation are over the values of its replicates: one a
     distilled set.
 
     Args:
@@ -114,11 +107,13 @@ def by_setting(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFram
         is varied. Missing settings (KD off) are a value like any other.
 
         - one column for each name in ``results.varied``
-        - ``split``: split of ``mean`` to ``std``
+        - ``split``: split of ``mean`` to ``std_within``
         - ``mean``: fraction, 0..1; NaN where n = 0
-        - ``low``, ``high``: ends of the 95% t interval; NaN where n < 2
+        - ``low``, ``high``: ends of the 95% interval (``analysis.bootstrap``); NaN where n < 2
         - ``std``: standard deviation between distilled sets; NaN where n < 2
-        - ``n``: distilled sets in the mean: trials with status ok and a value
+        - ``std_within``: standard deviation between student seeds within sets, pooled; NaN with
+          one student seed
+        - ``n``: distilled sets in the mean: replicates with status ok and a value
         - ``n_diverged``, ``n_not_run``: trials with that status
         - ``n_diverged_students``: networks of unseen students that diverged, left out of ``mean``
         - ``test_mean``, ``test_low``, ``test_high``: the same mean and interval on test images
@@ -127,39 +122,69 @@ def by_setting(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFram
         ConfigError: Unknown metric.
     """
     split = metric_split(results, metric)
-    trials = results.trials.assign(
-        value=_unseen_means(results, split), test=_unseen_means(results, TEST)
-    )
-    lost = student_rows(results, split)
-    lost = lost[lost["unseen"] & ~lost["counted"]]
-    settings = list(results.varied)
+    rows = student_rows(results, split)
+    accuracies = seed_accuracies(rows)
+    on_test = accuracies if split == TEST else seed_accuracies(student_rows(results, TEST))
+    lost = rows.loc[rows["unseen"] & ~rows["counted"], "trial_id"].value_counts()
     records: list[dict[str, Any]] = []
-    counted = 0
-    for part in _configurations(trials, settings):
-        counted += len(part)
-        sets = part["value"].dropna()
+    for settings, part in list_configurations(results):
+        sample = sample_of(part, accuracies)
         statuses = part["status"].value_counts()
-        main, test = mean_interval(sets), mean_interval(part["test"].dropna())
+        main, test = bootstrap_interval(sample), bootstrap_interval(sample_of(part, on_test))
         records.append(
             {
-                **{name: part[name].iloc[0] for name in settings},
+                **settings,
                 "split": split,
                 "mean": main.mean,
                 "low": main.low,
                 "high": main.high,
-                "std": float(sets.std(ddof=1)) if main.n > 1 else math.nan,
+                "std": float(sample.mean(axis=1).std(ddof=1)) if main.n > 1 else math.nan,
+                "std_within": within_std(sample),
                 "n": main.n,
                 "n_diverged": int(statuses.get("diverged", 0)),
                 "n_not_run": int(statuses.get("not_run", 0)),
-                "n_diverged_students": int(lost["trial_id"].isin(part["trial_id"]).sum()),
+                "n_diverged_students": int(lost.reindex(part["trial_id"]).sum()),
                 "test_mean": test.mean,
                 "test_low": test.low,
                 "test_high": test.high,
             }
         )
-    check_count("trials in configurations", counted, len(results.trials))
-    records.sort(key=lambda record: [_order(record[name]) for name in settings])
-    return pd.DataFrame(records, columns=[*settings, *METRIC_COLUMNS])
+    return pd.DataFrame(records, columns=[*results.varied, *METRIC_COLUMNS])
+
+
+def configurations(results: SearchResults) -> pd.DataFrame:
+    """Return a row for each configuration, split and group of students.
+
+    Args:
+        results: A search, finished or not.
+
+    Returns:
+        In the order of ``list_configurations``; every configuration has a row for every split and
+        group, with n = 0 where there is nothing yet.
+
+        - one column for each name in ``results.varied``
+        - ``split``: ``validation`` or ``test``, those that rows have
+        - ``students``: ``unseen``, ``main``, or the label of a student
+        - ``mean``, ``low``, ``high``, ``std``, ``std_within``, ``n``: as in ``by_setting``
+    """
+    columns = ["split", "students", "mean", "low", "high", "std", "std_within", "n"]
+    found = list_configurations(results)
+    records: list[dict[str, Any]] = []
+    for split in (VALIDATION, TEST):
+        rows = student_rows(results, split)
+        groups = [UNSEEN, MAIN, *rows["student"].unique()] if len(rows) else []
+        for students in groups:
+            accuracies = seed_accuracies(rows, students)
+            for place, (settings, part) in enumerate(found):
+                sample = sample_of(part, accuracies)
+                mean, low, high, n = bootstrap_interval(sample)
+                std = float(sample.mean(axis=1).std(ddof=1)) if n > 1 else math.nan
+                values = (split, students, mean, low, high, std, within_std(sample), n)
+                record = dict(zip(columns, values, strict=True))
+                records.append({"place": place, **settings, **record})
+    frame = pd.DataFrame(records, columns=["place", *results.varied, *columns])
+    frame = frame.sort_values("place", kind="stable", ignore_index=True)
+    return frame.drop(columns="place")
 
 
 def check_count(what: str, got: int, expected: int) -> None:
@@ -174,7 +199,7 @@ def check_count(what: str, got: int, expected: int) -> None:
 
 def setting_text(value: object) -> str:
     """Return a setting's value as short text, ``-`` where it is missing."""
-    if _missing(value):
+    if is_missing(value):
         return "-"
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"
@@ -189,29 +214,24 @@ def setting_text(value: object) -> str:
 def configuration_text(names: Sequence[str], values: Iterable[object]) -> str:
     """Return ``ipc = 1, kd.alpha = 0.5``, without the settings that are missing."""
     pairs = zip(names, values, strict=True)
-    said = [f"{name} = {setting_text(value)}" for name, value in pairs if not _missing(value)]
+    said = [f"{name} = {setting_text(value)}" for name, value in pairs if not is_missing(value)]
     return ", ".join(said) or FIXED
 
 
-def _unseen_means(results: SearchResults, split: str) -> pd.Series:
-    """``unseen_means`` aligned with ``results.trials``; NaN where there is none."""
-    means = unseen_means(student_rows(results, split))
-    return results.trials["trial_id"].map(means).astype("float64")
-
-
-def _configurations(trials: pd.DataFrame, settings: list[str]) -> list[pd.DataFrame]:
+def _split(trials: pd.DataFrame, settings: list[str]) -> list[pd.DataFrame]:
     if not settings:
         return [trials] if len(trials) else []
     return [part for _, part in trials.groupby(settings, dropna=False, sort=False)]
 
 
-def _missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """Whether a setting does not apply: None, NA or NaN."""
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
 def _order(value: object) -> tuple[int, float, str]:
     """Sort key over mixed types: numbers, then texts, then missing values."""
-    if _missing(value):
+    if is_missing(value):
         return 2, 0.0, ""
     if isinstance(value, (int, float, np.number, np.bool_)):
         return 0, float(value), ""

@@ -15,14 +15,14 @@ from matplotlib.figure import Figure
 
 from analysis.aggregate import (
     by_setting,
-    check_count,
     configuration_text,
+    list_configurations,
     metric_split,
-    student_rows,
-    unseen_means,
 )
+from analysis.bootstrap import bootstrap_interval
 from analysis.load import SearchResults
-from analysis.statistics import mean_interval
+from analysis.samples import UNSEEN as UNSEEN_STUDENTS
+from analysis.samples import sample_of, seed_accuracies, student_rows
 from harness.errors import ResultError
 from harness.schema import UNSEEN_MEAN, VALIDATION
 
@@ -61,7 +61,7 @@ def main_probability_points(results: SearchResults, metric: str = UNSEEN_MEAN) -
         - ``main_probability``: 0..1
         - ``series``: ``unseen mean``, or the label of a student, with ``(main model)`` where it is
         - ``mean``: fraction, 0..1, over distilled sets
-        - ``low``, ``high``: ends of the 95% t interval; NaN where n < 2
+        - ``low``, ``high``: ends of the 95% interval; NaN where n < 2
         - ``n``: distilled sets in the mean
 
     Raises:
@@ -73,26 +73,24 @@ def main_probability_points(results: SearchResults, metric: str = UNSEEN_MEAN) -
             f"{MAIN_PROBABILITY}; draw the configurations instead"
         )
     rows = student_rows(results, metric_split(results, metric))
-    means = unseen_means(rows).dropna().reset_index(name="accuracy").assign(series=UNSEEN)
-    rows = rows[rows["counted"]]
-    label = rows["student"].where(rows["unseen"], rows["student"] + " (main model)")
-    # Student seeds first: they share a distilled set, so a set gives one value a series.
-    by_series = rows.assign(series=label).groupby(["trial_id", "series"], sort=False)
-    sets = pd.concat([means, by_series["accuracy"].mean().reset_index()])
-    sets = sets.merge(results.trials, on="trial_id", how="left", validate="many_to_one")
-    configurations = by_setting(results, metric)
-    others = [name for name in results.varied if name != MAIN_PROBABILITY]
-    sets["group"] = _texts(sets, others) if others else ""
-    groups = dict.fromkeys(_texts(configurations, others) if others else [""])
-    main = dict.fromkeys(label[~rows["unseen"]])
-    series = dict.fromkeys([UNSEEN, *main, *label])
+    counted = rows[rows["counted"]]
+    main = [name for name in counted["student"].unique() if name in set(counted["main_model"])]
+    labels = [*main, *(name for name in counted["student"].unique() if name not in main)]
+    titles = {name: f"{name} (main model)" if name in main else name for name in labels}
+    series = {UNSEEN: UNSEEN_STUDENTS, **{titles[name]: name for name in labels}}
+    groups: dict[str, None] = {}
+    points = []
+    for title, students in series.items():
+        accuracies = seed_accuracies(rows, students)
+        for settings, trials in list_configurations(results):
+            others = {k: v for k, v in settings.items() if k != MAIN_PROBABILITY}
+            group = configuration_text(list(others), others.values()) if others else ""
+            groups.setdefault(group)
+            found = bootstrap_interval(sample_of(trials, accuracies))
+            if found.n:
+                points.append((group, settings[MAIN_PROBABILITY], title, *found))
     columns = ["group", "main_probability", "series", "mean", "low", "high", "n"]
-    points = [
-        (*key, *mean_interval(part["accuracy"]))
-        for key, part in sets.groupby(["group", MAIN_PROBABILITY, "series"], dropna=False)
-    ]
     frame = pd.DataFrame(points, columns=columns)
-    check_count("values in points", int(frame["n"].sum()), len(sets))
     return frame.sort_values(
         by=["group", "series", "main_probability"],
         key=lambda column: {
@@ -115,7 +113,7 @@ def configuration_points(results: SearchResults, metric: str = UNSEEN_MEAN) -> p
 
         - ``configuration``: the varied settings as text
         - ``mean``: fraction, 0..1, of unseen students over distilled sets
-        - ``low``, ``high``: ends of the 95% t interval; NaN where n < 2
+        - ``low``, ``high``: ends of the 95% interval; NaN where n < 2
         - ``n``: distilled sets in the mean
     """
     frame = by_setting(results, metric)

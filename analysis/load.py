@@ -5,9 +5,11 @@ the search does: writers replace files whole, and the plan only grows.
 """
 
 import json
+import os
 import tomllib
 import warnings
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,13 @@ import pandas as pd
 import pyarrow
 from pyarrow import parquet
 
+from analysis.records import (
+    diagnostic_frame,
+    flatten,
+    parse_object,
+    record_columns,
+    summarise_record,
+)
 from harness.errors import ResultError
 from harness.schema import (
     COLUMNS,
@@ -44,6 +53,7 @@ _PANDAS_TYPES = {
     pyarrow.int64(): pd.Int64Dtype(),
     pyarrow.bool_(): pd.BooleanDtype(),
 }
+_THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +81,25 @@ class SearchResults:
     - ``replicate``: int64; equal replicates of different configurations are paired
     - one column for each name in ``varied``: the trial's value; lists as compact text; missing
       where the setting does not apply (for example ``kd.temperature`` where KD is off)
+    - ``validation/unseen_mean``, ``validation/main``, ``test/unseen_mean``, ``test/main``:
+      float64, accuracies as the trial states them, fractions; NaN where there is none, here and
+      below
+    - ``validation/quick``: the last quick score on the way, a fraction
+    - ``distill_s``, ``distill_cost_s``, ``quick_s``, ``eval_s``, ``control_s``, ``store_s``:
+      seconds; what a set costs to make is ``distill_cost_s``, also where it came from the store
+    - further metrics and timings that a record holds, under their own names
+    - ``peak_gib``: peak memory
+    - ``device``, ``notes``: texts; empty where there are none
+    - ``fired``: names of the diagnostics that fired, joined by ``, ``
     """
+    settings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """A row for each planned trial, in the order of ``trials``: ``trial_id``, and every setting of
+    its config under its dotted name; lists as compact text."""
+    diagnostics: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """A row for each diagnostic of each trial with a record: ``trial_id``, ``diagnostic``,
+    ``fired`` (bool), ``value`` (NaN: it does not apply), ``threshold``, ``meaning``."""
+    folder: Path = Path()
+    """Where the search was read from."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Table ``[provenance]`` of ``search.toml``: git hash, versions, command line."""
 
@@ -80,6 +108,16 @@ class _Planned(NamedTuple):
     trial_id: str
     replicate: int
     point: dict[str, Any]
+    config: dict[str, Any]
+
+
+class _Read(NamedTuple):
+    """What a trial's folder says."""
+
+    status: str
+    rows: pyarrow.Table | None = None
+    summary: Mapping[str, Any] = {}
+    warning: str = ""
 
 
 def load(folders: Iterable[Path | str]) -> list[SearchResults]:
@@ -117,19 +155,24 @@ def load_search(folder: Path | str) -> SearchResults:
     search = _read_search(folder)
     varied = tuple(_table(search, "space", folder))
     planned = _read_plan(folder / PLAN_FILE, varied)
-    statuses, tables = [], []
-    for trial in planned:
-        status, table = _read_trial(folder / TRIALS_FOLDER / trial.trial_id)
-        statuses.append(status)
-        if table is not None:
-            tables.append(table)
+    folders = [folder / TRIALS_FOLDER / trial.trial_id for trial in planned]
+    # Threads: pyarrow decodes without the interpreter's lock.
+    with ThreadPoolExecutor(_THREADS) as pool:
+        read = list(pool.map(_read_trial, folders, chunksize=16))
+    for one in read:
+        if one.warning:
+            warnings.warn(one.warning, stacklevel=2)
+    tables = [one.rows for one in read if one.rows is not None]
     joined = pyarrow.concat_tables(tables) if tables else _SCHEMA.empty_table()
+    summaries = [one.summary for one in read]
+    ids = [trial.trial_id for trial in planned]
     trials = pd.DataFrame(
         {
-            "trial_id": [trial.trial_id for trial in planned],
-            "status": statuses,
+            "trial_id": ids,
+            "status": [one.status for one in read],
             "replicate": np.array([trial.replicate for trial in planned], dtype="int64"),
             **{name: [_compact(trial.point.get(name)) for trial in planned] for name in varied},
+            **record_columns(summaries),
         }
     )
     name = folder.resolve().name
@@ -138,10 +181,34 @@ def load_search(folder: Path | str) -> SearchResults:
         title=str(search.get("title", name)),
         question=str(search.get("question", "")),
         varied=varied,
-        rows=joined.to_pandas(types_mapper=_PANDAS_TYPES.get),
+        # One chunk a column: pandas converts chunk by chunk, and there is one a trial.
+        rows=joined.combine_chunks().to_pandas(types_mapper=_PANDAS_TYPES.get),
         trials=trials,
+        settings=_settings(planned),
+        diagnostics=diagnostic_frame(dict(zip(ids, summaries, strict=True))),
+        folder=folder,
         provenance=_table(search, "provenance", folder),
     )
+
+
+def read_record(results: SearchResults, trial_id: str) -> dict[str, Any]:
+    """Read a trial's whole record: matching loss and draw of each iteration, config, numerics.
+
+    Args:
+        results: A search.
+        trial_id: One of ``results.trials``.
+
+    Returns:
+        ``trial.json``, as plain data.
+
+    Raises:
+        ResultError: It is not there, or cannot be read.
+    """
+    path = results.folder / TRIALS_FOLDER / trial_id / TRIAL_FILE
+    try:
+        return parse_object(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path}: cannot be read ({error}); choose a finished trial") from error
 
 
 def _read_search(folder: Path) -> dict[str, Any]:
@@ -181,7 +248,7 @@ def _read_plan(path: Path, varied: tuple[str, ...]) -> list[_Planned]:
     if tail.strip():
         # No newline yet: the driver is writing this line, or died doing so.
         try:
-            _json_object(tail)
+            parse_object(tail)
         except ValueError:
             warnings.warn(f"{path}: dropped the torn last line {len(lines) + 1}", stacklevel=3)
         else:
@@ -203,7 +270,7 @@ def _read_plan(path: Path, varied: tuple[str, ...]) -> list[_Planned]:
 
 
 def _parse_planned(line: bytes, varied: tuple[str, ...]) -> _Planned:
-    data = _json_object(line)
+    data = parse_object(line)
     trial_id, replicate, point = (data.get(key) for key in ("trial_id", "replicate", "point"))
     # The name becomes a path: one part of it, never a way out of the folder.
     if not isinstance(trial_id, str) or trial_id in ("", ".", "..") or set(trial_id) & set("/\\\0"):
@@ -215,59 +282,55 @@ def _parse_planned(line: bytes, varied: tuple[str, ...]) -> _Planned:
     if unknown := sorted(set(point) - set(varied)):
         # Else these trials would be averaged as if they were equal.
         raise ValueError(f"point sets '{unknown[0]}', which [space] of {SEARCH_FILE} does not vary")
-    return _Planned(trial_id, replicate, point)
+    config = data.get("config")
+    return _Planned(trial_id, replicate, point, config if isinstance(config, dict) else {})
 
 
-def _json_object(text: bytes) -> dict[str, Any]:
-    """Parse a JSON object; ValueError says what is wrong."""
-    try:
-        data = json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(data, dict):
-        raise ValueError(f"got {type(data).__name__}, expected a JSON object")
-    return data
+def _settings(planned: Iterable[_Planned]) -> pd.DataFrame:
+    flat = [{"trial_id": trial.trial_id, **flatten(trial.config)} for trial in planned]
+    names = dict.fromkeys(["trial_id", *(name for one in flat for name in one)])
+    return pd.DataFrame({name: [_compact(one.get(name)) for one in flat] for name in names})
 
 
-def _read_trial(folder: Path) -> tuple[str, pyarrow.Table | None]:
-    """Return the status of a trial, and its rows where it finished."""
+def _read_trial(folder: Path) -> _Read:
+    """Read a trial's folder; whatever is wrong with it is a status and a warning."""
     path = folder / TRIAL_FILE
     try:
         try:
             text = path.read_bytes()
         except FileNotFoundError:
-            return "not_run", None
-        trial = _json_object(text)
+            return _Read("not_run")
+        trial = parse_object(text)
         _check_version(trial.get("schema_version"), path)
         status = trial.get("status")
         if status not in STATUSES:
             raise ValueError(f"status is {status!r}, expected one of {', '.join(STATUSES)}")
+        summary = summarise_record(trial)
         if status not in FINISHED:
-            return str(status), None
+            return _Read(str(status), None, summary)
         path = folder / EVALUATIONS_FILE
         if status == "stopped_early" and not path.exists():
-            return str(status), None
-        return str(status), _read_rows(path)
+            return _Read(str(status), None, summary)
+        return _Read(str(status), _read_rows(path), summary)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        warnings.warn(
-            f"{path}: cannot be read ({error}); the trial counts as an error and is not used",
-            stacklevel=3,
-        )
-        return "error", None
+        warning = f"{path}: cannot be read ({error}); the trial counts as an error and is not used"
+        return _Read("error", warning=warning)
 
 
 def _read_rows(path: Path) -> pyarrow.Table:
     # A ParquetFile takes the path as it is; read_table would read columns out of folder names
     # such as "ipc=1". One thread: the files are small and many.
-    with parquet.ParquetFile(path) as file:
+    with parquet.ParquetFile(path, pre_buffer=False) as file:
         table = file.read(use_threads=False)
     # The version first: a newer file may well have other columns.
     if "schema_version" in table.column_names:
         for version in table["schema_version"].unique().to_pylist():
             _check_version(version, path)
-    if missing := [name for name in _SCHEMA.names if name not in table.column_names]:
-        raise ValueError(f"column '{missing[0]}' is missing")
-    table = table.select(_SCHEMA.names).cast(_SCHEMA)
+    if not table.schema.equals(_SCHEMA):
+        names = set(table.column_names)
+        if missing := [name for name in _SCHEMA.names if name not in names]:
+            raise ValueError(f"column '{missing[0]}' is missing")
+        table = table.select(_SCHEMA.names).cast(_SCHEMA)
     table.validate(full=True)  # a damaged text must not come up later, in the joined table
     owners = set(table["trial_id"].to_pylist())
     if not owners <= {path.parent.name}:

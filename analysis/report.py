@@ -20,9 +20,11 @@ from analysis.figures import (
     main_probability_points,
 )
 from analysis.load import SearchResults
-from analysis.tables import interval, percent, split_of, table_caption, table_cells
+from analysis.summary import status_counts, summarise
+from analysis.tables import table_caption, table_cells
+from analysis.words import split_of
 from harness.errors import ResultError
-from harness.schema import ERROR_FILE, FINISHED, STATUSES, TEST, TRIALS_FOLDER
+from harness.schema import ERROR_FILE, FINISHED, TRIALS_FOLDER
 
 _MAX_PANELS = 6
 _MAX_LINES = 40
@@ -32,27 +34,6 @@ _TEMPLATE = "report.html.j2"
 class _Figure(NamedTuple):
     svg: Markup
     caption: str
-
-
-def summarise(results: SearchResults) -> str:
-    """Answer the search's question in plain words.
-
-    Args:
-        results: A search, finished or not.
-
-    Returns:
-        Lines of text: the best configuration with its mean, interval and n; whether others may
-        be as good; its test accuracy; what is missing.
-    """
-    frame = by_setting(results)
-    done = frame[frame["n"] > 0]
-    if len(done):
-        lines = _answer(done, results.varied)
-    elif (results.trials["status"] == "ok").any():
-        lines = ["No unseen student has an accuracy yet: none was evaluated, or all diverged"]
-    else:
-        lines = ["Nothing finished yet"]
-    return "\n".join([*lines, *_missing(results.trials["status"])])
 
 
 def write_report(searches: Sequence[SearchResults], path: Path | str) -> None:
@@ -86,56 +67,6 @@ def write_report(searches: Sequence[SearchResults], path: Path | str) -> None:
         raise ResultError(f"{path}: cannot be written ({error}); choose another file") from error
 
 
-def _answer(done: pd.DataFrame, varied: tuple[str, ...]) -> list[str]:
-    ranked = done.sort_values("mean", ascending=False, kind="stable")
-    best, rivals = ranked.iloc[0], ranked.iloc[1:]
-    split = split_of(done)
-    if varied == (MAIN_PROBABILITY,):
-        which = f"Best main-model probability: {setting_text(best[MAIN_PROBABILITY])}, mean"
-    elif varied:
-        which = f"Best configuration: {configuration_text(varied, best[list(varied)])}; mean"
-    else:
-        which = "Mean"
-    lines = [f"{which} {split} accuracy of unseen students {_said(best, '')}"]
-    if best["n"] == 1:
-        lines.append("One distilled set has no interval: more replicates are needed to be sure")
-    # Written so that an unknown interval counts as one that overlaps.
-    open_rivals = int((~(rivals["high"] < best["low"])).sum())
-    if open_rivals:
-        lines.append(
-            f"Not settled: {open_rivals} of {len(rivals)} other configurations may be as good "
-            "(their 95% interval overlaps that of the best, or one of the two is unknown)"
-        )
-    if split != TEST:
-        lines.append(f"On test images: {_said(best, 'test_')}")
-    return lines
-
-
-def _said(best: pd.Series, prefix: str) -> str:
-    mean, low, high = (float(best[prefix + name]) for name in ("mean", "low", "high"))
-    ends = interval(low, high)
-    return f"{percent(mean)}% {'(no interval)' if ends == '-' else ends}, n = {best['n']}"
-
-
-def _missing(statuses: pd.Series) -> list[str]:
-    lines = []
-    if diverged := int((statuses == "diverged").sum()):
-        lines.append(f"{diverged} of {len(statuses)} trials diverged and are in no mean")
-    finished = int(statuses.isin(FINISHED).sum())
-    if finished < len(statuses):
-        rest = ", ".join(
-            f"{count} {status.replace('_', ' ')}"
-            for status, count in _counts(statuses)
-            if status not in FINISHED
-        )
-        lines.append(f"{finished} of {len(statuses)} planned trials finished ({rest})")
-    return lines
-
-
-def _counts(statuses: pd.Series) -> list[tuple[str, int]]:
-    return [(name, n) for name in STATUSES if (n := int((statuses == name).sum()))]
-
-
 def _section(results: SearchResults) -> dict[str, Any]:
     """Everything that the template shows of one search."""
     frame = by_setting(results)
@@ -155,7 +86,7 @@ def _section(results: SearchResults) -> dict[str, Any]:
         "figure": _figure(results, frame),
         "cells": table_cells(frame),
         "caption": table_caption(frame),
-        "counts": _counts(trials["status"]),
+        "counts": status_counts(trials["status"]),
         "planned": len(trials),
         "protocol": _protocol(results.rows),
         "provenance": _provenance(results),
@@ -181,7 +112,7 @@ def _figure(results: SearchResults, frame: pd.DataFrame) -> _Figure | None:
     split = split_of(frame)
     sizes = f"{done['n'].min()} to {done['n'].max()}"
     n = sizes if done["n"].nunique() > 1 else str(done["n"].iloc[0])
-    means = f"means over distillation seeds with 95% t intervals (n = {n} distilled sets)"
+    means = f"means over distillation seeds with 95% intervals (n = {n} distilled sets)"
     if MAIN_PROBABILITY in results.varied and frame[MAIN_PROBABILITY].notna().all():
         points = main_probability_points(results)
         if points["group"].nunique() <= _MAX_PANELS:

@@ -1,17 +1,23 @@
-"""The table of a search: one row a configuration, for a terminal, for Markdown, for HTML."""
+"""The table of a search: one row a configuration."""
 
 import math
-from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
-from rich import box
-from rich.table import Table
-from rich.text import Text
+from rich.table import Table as RichTable
 
-from analysis.aggregate import METRIC_COLUMNS, setting_text
-from harness.schema import TEST, VALIDATION
+from analysis.aggregate import METRIC_COLUMNS, by_setting, list_configurations, setting_text
+from analysis.answers import subtract
+from analysis.bootstrap import best_shares, resampled_means
+from analysis.load import SearchResults
+from analysis.render import Cells, Table, make_cells, markdown, terminal
+from analysis.samples import sample_of, seed_accuracies, student_rows
+from analysis.statistics import holm, interquartile_mean, paired_difference
+from analysis.words import interval, percent, split_of
+from harness.schema import TEST, UNSEEN_MEAN
 
-_MAX_MIN_WIDTH = 16
+RANKING_COLUMNS = ("iqm", "p_best", "behind", "behind_low", "behind_high", "p", "n_paired")
+"""Columns of ``leaderboard`` that ``by_setting`` does not have."""
 _COUNTS = {
     "n_diverged": "diverged",
     "n_not_run": "not run",
@@ -19,32 +25,65 @@ _COUNTS = {
 }
 
 
-class Cells(NamedTuple):
-    """A table as text."""
+def leaderboard(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFrame:
+    """Return the configurations, best mean first, and how sure their order is.
 
-    header: tuple[str, ...]
-    """Name of each column."""
-    rows: tuple[tuple[str, ...], ...]
-    """Text of each cell."""
-    best: tuple[bool, ...]
-    """Whether the row has the best mean; it is marked with ``*`` as well."""
-    num_settings: int
-    """Number of columns on the left that are settings; the others are numbers."""
+    Args:
+        results: A search, finished or not.
+        metric: As in ``analysis.aggregate.by_setting``.
+
+    Returns:
+        The rows and columns of ``by_setting``, those without a mean last, and
+
+        - ``iqm``: interquartile mean over sets and student seeds, a fraction
+        - ``p_best``: share of resamples in which it has the highest mean, among the
+          configurations with two sets or more; NaN for others
+        - ``behind``, ``behind_low``, ``behind_high``: the best's accuracy minus its own on shared
+          replicates, fractions; NaN for the best itself
+        - ``p``: of that difference, paired t test, Holm's over the configurations
+        - ``n_paired``: shared replicates
+    """
+    frame = by_setting(results, metric)
+    accuracies = seed_accuracies(student_rows(results, split_of(frame)))
+    samples = [sample_of(one.trials, accuracies) for one in list_configurations(results)]
+    frame["iqm"] = [interquartile_mean(sample) for sample in samples]
+    frame["p_best"] = np.nan
+    several = [place for place, sample in enumerate(samples) if len(sample) > 1]
+    if several:
+        shares = best_shares(resampled_means([samples[place].to_numpy() for place in several]))
+        frame.loc[several, "p_best"] = shares
+    ranks = frame["mean"].rank(method="first", ascending=False)
+    best = None if ranks.isna().all() else int(ranks.idxmin())
+    found = [
+        paired_difference([]) if best in (None, place) else
+        paired_difference(subtract(samples[best], sample))
+        for place, sample in enumerate(samples)
+    ]  # fmt: skip
+    frame["behind"] = [one.mean for one in found]
+    frame["behind_low"] = [one.low for one in found]
+    frame["behind_high"] = [one.high for one in found]
+    frame["p"] = holm(one.p for one in found)
+    frame["n_paired"] = [one.n for one in found]
+    return frame.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
 
 
-def percent(value: float) -> str:
-    """Return a fraction in percent with one decimal, ``-`` for NaN."""
-    return "-" if math.isnan(value) else f"{100 * value:.1f}"
-
-
-def interval(low: float, high: float) -> str:
-    """Return ``[low, high]`` in percent with one decimal, ``-`` for NaN."""
-    return "-" if math.isnan(low) or math.isnan(high) else f"[{percent(low)}, {percent(high)}]"
-
-
-def split_of(frame: pd.DataFrame) -> str:
-    """Return the split that the means of a ``by_setting`` frame are on."""
-    return str(frame["split"].iloc[0]) if len(frame) else VALIDATION
+def leaderboard_table(results: SearchResults) -> Table:
+    """Return ``leaderboard`` as a table."""
+    frame = leaderboard(results)
+    cells = table_cells(frame.drop(columns=list(RANKING_COLUMNS)))
+    columns = {name: [row[i] for row in cells.rows] for i, name in enumerate(cells.header)}
+    columns["IQM %"] = [percent(value) for value in frame["iqm"]]
+    columns["P(best)"] = ["-" if math.isnan(p) else f"{p:.2f}" for p in frame["p_best"]]
+    columns["behind"] = [percent(value) for value in frame["behind"]]
+    columns["behind interval"] = list(map(interval, frame["behind_low"], frame["behind_high"]))
+    columns["p"] = ["-" if math.isnan(p) else f"{p:.3f}" for p in frame["p"]]
+    caption = (
+        table_caption(frame) + " IQM: interquartile mean over sets and student seeds. P(best): "
+        "share of resamples in which it is the best. behind: the best's accuracy minus its own on "
+        "shared replicates, in points; p by the paired t test, after Holm."
+    )
+    shown = make_cells(columns, cells.num_settings, list(cells.best))
+    return Table("leaderboard", f"Leaderboard: {results.title}", frame, shown, caption)
 
 
 def table_cells(frame: pd.DataFrame, *, test: bool = True) -> Cells:
@@ -57,7 +96,7 @@ def table_cells(frame: pd.DataFrame, *, test: bool = True) -> Cells:
         test: Whether to show the test columns too, where the main ones are on validation images.
     """
     settings = [name for name in frame.columns if name not in METRIC_COLUMNS]
-    best = tuple(bool(mark) for mark in frame["mean"] == frame["mean"].max())
+    best = [bool(mark) for mark in frame["mean"] == frame["mean"].max()]
     columns: dict[str, list[str]] = {
         name: [setting_text(value) for value in frame[name]] for name in settings
     }
@@ -67,6 +106,8 @@ def table_cells(frame: pd.DataFrame, *, test: bool = True) -> Cells:
     ]
     columns["95% interval"] = list(map(interval, frame["low"], frame["high"]))
     columns["std"] = [percent(value) for value in frame["std"]]
+    if test and frame["std_within"].notna().any():
+        columns["std within"] = [percent(value) for value in frame["std_within"]]
     columns["n"] = [str(value) for value in frame["n"]]
     if test and split_of(frame) != TEST:
         columns["test %"] = [percent(value) for value in frame["test_mean"]]
@@ -74,8 +115,7 @@ def table_cells(frame: pd.DataFrame, *, test: bool = True) -> Cells:
     for name, title in _COUNTS.items():
         if frame[name].any():
             columns[title] = [str(value) for value in frame[name]]
-    rows = tuple(zip(*columns.values(), strict=True))
-    return Cells(tuple(columns), rows, best, len(settings))
+    return make_cells(columns, len(settings), best)
 
 
 def table_caption(frame: pd.DataFrame) -> str:
@@ -87,7 +127,8 @@ def table_caption(frame: pd.DataFrame) -> str:
     split = split_of(frame)
     caption = (
         f"Mean accuracy of unseen students on {split} images, over n distilled sets "
-        "(distillation seeds), with 95% t intervals. * best mean."
+        "(distillation seeds), with 95% intervals (bootstrap over distillation and student "
+        "seeds) and the std between sets. * best mean."
     )
     if split == TEST:
         caption += (
@@ -97,7 +138,7 @@ def table_caption(frame: pd.DataFrame) -> str:
     return caption
 
 
-def terminal_table(frame: pd.DataFrame, title: str) -> Table:
+def terminal_table(frame: pd.DataFrame, title: str) -> RichTable:
     """Return a table for a terminal, accuracies in percent with one decimal.
 
     Test columns are left to the report: the table fits 80 columns, and chooses by validation.
@@ -106,27 +147,7 @@ def terminal_table(frame: pd.DataFrame, title: str) -> Table:
         frame: As ``analysis.aggregate.by_setting`` returns it.
         title: Line above the table.
     """
-    cells = table_cells(frame, test=False)
-    # Text, not str: a title or a setting may hold what rich reads as markup.
-    table = Table(
-        title=Text(title),
-        caption=Text(table_caption(frame)),
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for place, name in enumerate(cells.header):
-        # Names break at dots and spaces, since 80 columns are narrow; numbers are never cut.
-        if place < cells.num_settings:
-            widest = max((len(row[place]) for row in cells.rows), default=1)
-            least = min(widest, _MAX_MIN_WIDTH)
-            table.add_column(Text(name.replace(".", ".\n")), overflow="fold", min_width=least)
-        else:
-            table.add_column(Text(name.replace(" ", "\n")), justify="right", no_wrap=True)
-    for row, best in zip(cells.rows, cells.best, strict=True):
-        table.add_row(*map(Text, row), style="bold" if best else None)
-    return table
+    return terminal(table_cells(frame, test=False), title, table_caption(frame))
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
@@ -135,12 +156,4 @@ def markdown_table(frame: pd.DataFrame) -> str:
     Args:
         frame: As ``analysis.aggregate.by_setting`` returns it.
     """
-    cells = table_cells(frame)
-    rule = ["---" if i < cells.num_settings else "---:" for i in range(len(cells.header))]
-    lines = [_line(cells.header), _line(rule), *map(_line, cells.rows)]
-    return "\n".join([*lines, "", table_caption(frame).replace("*", "\\*"), ""])
-
-
-def _line(cells: tuple[str, ...] | list[str]) -> str:
-    escaped = (cell.replace("|", "\\|").replace("*", "\\*").replace("\n", " ") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
+    return markdown(table_cells(frame), table_caption(frame))

@@ -151,26 +151,49 @@ def search(
 def report(
     out: Annotated[list[Path], typer.Argument(metavar="OUT...", help="Folders of searches.")],
     to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="HTML file [OUT/report.html].")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="HTML file [OUT/report.html]; .md, .tex or .csv: its tables."
+        ),
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Print this table alone, or write it: leaderboard, matrix, table4, table5, "
+            "scores, cost, diagnostics or unfinished.",
+        ),
     ] = None,
 ) -> None:
-    """Print a search's table and write it, with a figure, as one HTML file."""
+    """Print a search's table and answer, and write them, with a figure, as one HTML file."""
     from rich.console import Console
 
     from analysis.aggregate import by_setting
     from analysis.load import load
-    from analysis.report import summarise, write_report
+    from analysis.render import terminal
+    from analysis.report import write_report
+    from analysis.summary import summarise
     from analysis.tables import terminal_table
+    from analysis.views import make_tables, write_tables
 
     console = Console(highlight=False)
     searches = load(out)
     for results in searches:
-        console.print(terminal_table(by_setting(results), results.title or results.name))
-        _say(summarise(results))
+        if table is None:
+            console.print(terminal_table(by_setting(results), results.title or results.name))
+            _say(summarise(results))
+        elif to is None:
+            for shown in make_tables(results, [table]):
+                console.print(terminal(shown.cells, shown.title, shown.caption))
+    if table is not None and to is None:
+        return
     path = to or out[0] / "report.html"
     if not path.parent.is_dir():
         raise ConfigError(f"--to: no folder {path.parent}; make it, or choose another file")
-    write_report(searches, path)
+    if table is not None or path.suffix in (".md", ".tex", ".csv"):
+        write_tables(searches, path, [] if table is None else [table])
+    else:
+        write_report(searches, path)
     _say(f"report: {path}")
 
 

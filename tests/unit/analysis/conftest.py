@@ -63,6 +63,7 @@ def _rows(trial: Mapping[str, Any], trial_id: str, protocol: str) -> list[dict[s
             "accuracy": None if accuracy is None else accuracy + shift,
             "loss": None if accuracy is None else 1.0,
             "n_images": 100,
+            **trial.get("columns", {}),
         }
         for student, accuracies in trial["students"].items()
         for seed, accuracy in enumerate(accuracies)
@@ -75,7 +76,8 @@ def make_search(tmp_path: Path) -> MakeSearch:
     """Write a search: trials are dicts of point, replicate, status and students.
 
     ``students`` maps a label to its accuracies on validation images, one a student seed, None
-    where that student diverged; test accuracies are 0.02 lower. Status ``not_run`` writes no
+    where that student diverged; test accuracies are 0.02 lower. ``columns`` are put into its rows,
+    ``record`` into its ``trial.json``, ``config`` into the plan. Status ``not_run`` writes no
     folder.
     """
 
@@ -106,7 +108,8 @@ def make_search(tmp_path: Path) -> MakeSearch:
         for number, trial in enumerate(trials):
             trial_id = f"{number:05d}-abcd"
             replicate = trial.get("replicate", 0)
-            planned = {"trial_id": trial_id, "replicate": replicate, "config": {}}
+            config = trial.get("config", {})
+            planned = {"trial_id": trial_id, "replicate": replicate, "config": config}
             lines.append(json.dumps({**planned, "point": trial.get("point", {})}) + "\n")
             status = trial.get("status", "ok")
             if status == "not_run":
@@ -115,7 +118,8 @@ def make_search(tmp_path: Path) -> MakeSearch:
             place.mkdir(parents=True)
             if status in ("ok", "diverged"):
                 write_rows(place / EVALUATIONS_FILE, _rows(trial, trial_id, protocol))
-            write_json(place / TRIAL_FILE, {"status": status, "schema_version": SCHEMA_VERSION})
+            record = {"status": status, "schema_version": SCHEMA_VERSION}
+            write_json(place / TRIAL_FILE, {**record, **trial.get("record", {})})
         (folder / PLAN_FILE).write_text("".join(lines), encoding="utf-8")
         return folder
 

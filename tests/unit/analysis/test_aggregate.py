@@ -12,11 +12,12 @@ from analysis.aggregate import (
     by_setting,
     check_count,
     configuration_text,
+    configurations,
     metric_split,
     setting_text,
-    student_rows,
 )
 from analysis.load import load_search
+from analysis.samples import student_rows
 from harness.errors import ConfigError
 from harness.schema import TEST_UNSEEN_MEAN
 
@@ -28,19 +29,22 @@ def test_means_and_intervals(probability_search: Path) -> None:
     assert list(frame.columns) == ["pool.main_probability", *METRIC_COLUMNS]
     assert frame["pool.main_probability"].tolist() == [0.5, 1.0]
     first, second = (row._asdict() for row in frame.drop(columns="split").itertuples())
-    # Values of the sets: 0.50, 0.52, 0.54; t(0.975; 2) = 4.302653.
-    half = 4.302653 * 0.02 / math.sqrt(3)
+    # Values of the sets: 0.50, 0.52, 0.54. All three draws of a resample are the lowest with
+    # chance 1/27 > 2.5%: the end is 0.50, stretched by t(0.975; 2) = 4.302653 over 1.959964 and by
+    # sqrt(3 / 2).
+    half = 0.02 * 4.302653 / 1.959964 * math.sqrt(3 / 2)
     assert first["mean"] == pytest.approx(0.52)
     assert first["low"] == pytest.approx(0.52 - half, abs=1e-7)
     assert first["high"] == pytest.approx(0.52 + half, abs=1e-7)
     assert first["std"] == pytest.approx(0.02)
     assert (first["n"], first["n_not_run"]) == (3, 0)
-    # 0.60, 0.62; t(0.975; 1) = tan(0.475 pi) = 12.706205, standard error 0.01.
+    # 0.60, 0.62; t(0.975; 1) = tan(0.475 pi) = 12.706205.
+    half = 0.01 * 12.706205 / 1.959964 * math.sqrt(2)
     assert second["mean"] == pytest.approx(0.61)
-    assert second["high"] - second["mean"] == pytest.approx(0.12706205, abs=1e-7)
+    assert second["high"] - second["mean"] == pytest.approx(half, abs=1e-7)
     assert (second["n"], second["n_not_run"], second["n_diverged"]) == (2, 1, 0)
     assert second["test_mean"] == pytest.approx(0.59)
-    assert second["test_high"] - second["test_mean"] == pytest.approx(0.12706205, abs=1e-7)
+    assert second["test_high"] - second["test_mean"] == pytest.approx(half, abs=1e-7)
     assert frame["split"].tolist() == ["validation", "validation"]
 
 
@@ -107,7 +111,10 @@ def test_kd_off_is_a_configuration(make_search: MakeSearch) -> None:
 
 
 def test_a_setting_that_never_applies(make_search: MakeSearch) -> None:
-    trials = [{"point": {"kd.temperature": None}, "students": {"mlp": [0.5]}}] * 2
+    trials = [
+        {"point": {"kd.temperature": None}, "students": {"mlp": [0.5]}, "replicate": place}
+        for place in range(2)
+    ]
     frame = by_setting(load_search(make_search(trials, varied=["kd.temperature"])))
     assert frame["n"].tolist() == [2]
 
@@ -191,3 +198,31 @@ def test_setting_text(value: object, text: str) -> None:
 def test_configuration_text() -> None:
     assert configuration_text(["ipc", "kd.alpha"], [1, math.nan]) == "ipc = 1"
     assert configuration_text([], []) == "(no setting varied)"
+
+
+def test_a_configuration_drawn_twice_counts_once(make_search: MakeSearch) -> None:
+    trials = [{"students": {"mlp": [0.5, 0.6]}}] * 2
+    frame = by_setting(load_search(make_search(trials)))
+    assert frame.loc[0, "n"] == 1
+    assert frame.loc[0, "std_within"] == pytest.approx(0.1 / math.sqrt(2))
+
+
+def test_every_configuration_split_and_group_has_a_row(make_search: MakeSearch) -> None:
+    points = [{"kd.variant": "off"}, {"kd.variant": "softened", "kd.temperature": 2.0}]
+    trials = [
+        {
+            "point": point,
+            "replicate": place,
+            "students": {"convnet": [0.9], "mlp": [0.5], "lenet": [0.3]},
+        }
+        for place in range(2)
+        for point in points
+    ]
+    trials.append({"point": {"kd.variant": "control"}, "status": "not_run"})
+    results = load_search(make_search(trials, varied=["kd.variant", "kd.temperature"]))
+    frame = configurations(results)
+    assert len(frame) == 3 * 2 * 5
+    assert frame["students"].unique().tolist() == ["unseen", "main", "convnet", "mlp", "lenet"]
+    off = frame[(frame["kd.variant"] == "off") & (frame["split"] == "validation")]
+    assert off["mean"].tolist() == pytest.approx([0.4, 0.9, 0.9, 0.5, 0.3])
+    assert frame.loc[frame["kd.variant"] == "control", "n"].tolist() == [0] * 10

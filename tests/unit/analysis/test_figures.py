@@ -39,8 +39,8 @@ def test_main_probability_points(probability_search: Path) -> None:
     assert points["mean"].tolist() == pytest.approx([0.52, 0.61, 0.9, 0.9, 0.42, 0.51, 0.62, 0.71])
     assert points["n"].tolist() == [3, 2] * 4
     assert points["group"].unique().tolist() == [""]
-    # Standard error 0.01 between two sets; t(0.975; 1) = 12.706205.
-    assert points.loc[1, "high"] - points.loc[1, "mean"] == pytest.approx(0.12706205, abs=1e-7)
+    # Two sets, 0.01 from their mean: 0.01 * 12.706205 / 1.959964 * sqrt(2).
+    assert points.loc[1, "high"] - points.loc[1, "mean"] == pytest.approx(0.0916812, abs=1e-6)
 
 
 def test_student_seeds_of_a_set_are_one_value(make_search: MakeSearch) -> None:

@@ -35,7 +35,9 @@ def test_reads_rows_and_trials(make_search: MakeSearch) -> None:
     assert results.provenance["git_hash"] == "abc123"
     assert tuple(results.rows.columns) == tuple(column.name for column in COLUMNS)
     assert len(results.rows) == 2 * 3 * 2
-    assert list(results.trials.columns) == ["trial_id", "status", "replicate", "ipc"]
+    assert list(results.trials.columns)[:5] == [
+        "trial_id", "status", "replicate", "ipc", "validation/unseen_mean",
+    ]  # fmt: skip
     assert results.trials["ipc"].tolist() == [1, 10]
     assert results.trials["replicate"].tolist() == [4, 4]
     assert results.trials["status"].tolist() == ["ok", "ok"]
@@ -72,7 +74,9 @@ def test_a_search_that_has_just_begun(make_search: MakeSearch) -> None:
     (folder / PLAN_FILE).unlink()
     results = load_search(folder)
     assert len(results.trials) == len(results.rows) == 0
-    assert list(results.trials.columns) == ["trial_id", "status", "replicate", "ipc"]
+    assert list(results.trials.columns)[:5] == [
+        "trial_id", "status", "replicate", "ipc", "validation/unseen_mean",
+    ]  # fmt: skip
 
 
 def test_a_torn_last_line_is_dropped(make_search: MakeSearch) -> None:
@@ -104,9 +108,9 @@ LINE = {"trial_id": "b", "replicate": 0, "point": {}}
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('{"trial_id": ', "Expecting value"),
+        ('{"trial_id": ', "line 1 column"),
         ("[1]", "got list, expected a JSON object"),
-        ("[" * 100_000, "nested too deeply"),
+        ("[" * 100_000, "recursion limit exceeded"),
         (json.dumps({**LINE, "trial_id": "../x"}), "trial_id is '../x', expected the name"),
         (json.dumps({**LINE, "trial_id": ".."}), r"trial_id is '\.\.', expected the name"),
         (json.dumps({**LINE, "replicate": None}), "replicate is None, expected an integer"),

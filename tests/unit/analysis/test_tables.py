@@ -24,12 +24,12 @@ def test_terminal_table(probability_search: Path) -> None:
     table = terminal_table(by_setting(load_search(probability_search)), "Probabilities [red]x")
     lines = exported(table)
     assert lines[0] == ["Probabilities", "[red]x"]
-    assert ["0.5", "52.0", "[47.0,", "57.0]", "2.0", "3", "0"] in lines
+    assert ["0.5", "52.0", "[46.6,", "57.4]", "2.0", "3", "0"] in lines
     assert [
-        "1", "61.0", "*", "[48.3,", "73.7]", "1.4", "2", "1",
+        "1", "61.0", "*", "[51.8,", "70.2]", "1.4", "2", "1",
     ] in lines  # fmt: skip
     words = " ".join(word for line in lines for word in line)
-    assert "over n distilled sets (distillation seeds), with 95% t intervals. * best mean" in words
+    assert "over n distilled sets (distillation seeds), with 95% intervals (bootstrap" in words
     assert "diverged students" not in words
     assert "paper" not in words
 
@@ -47,7 +47,7 @@ def test_many_columns_fit_a_terminal_of_80_columns(make_search: MakeSearch) -> N
     varied = ["kd.variant", "kd.temperature", "kd.alpha"]
     frame = by_setting(load_search(make_search(trials, varied=varied)))
     lines = exported(terminal_table(frame, "t"), width=80)
-    cells = ["softened", "1.5", "0.5", "50.5", "*", "[44.1,", "56.9]", "0.7", "2", "1"]
+    cells = ["softened", "1.5", "0.5", "50.5", "*", "[45.9,", "55.1]", "0.7", "2", "1"]
     assert cells in lines
 
 
@@ -58,12 +58,12 @@ def test_missing_numbers_are_dashes(make_search: MakeSearch) -> None:
     ]
     cells = table_cells(by_setting(load_search(make_search(trials, varied=["ipc"]))))
     assert cells.header == (
-        "ipc", "accuracy %", "95% interval", "std", "n", "test %", "test interval",
+        "ipc", "accuracy %", "95% interval", "std", "std within", "n", "test %", "test interval",
         "diverged", "diverged students",
     )  # fmt: skip
     assert cells.rows == (
-        ("1", "50.0 *", "-", "-", "1", "48.0", "-", "0", "1"),
-        ("10", "-", "-", "-", "0", "-", "-", "1", "0"),
+        ("1", "50.0 *", "-", "-", "0.0", "1", "48.0", "-", "0", "1"),
+        ("10", "-", "-", "-", "-", "0", "-", "-", "1", "0"),
     )
     assert cells.best == (True, False)
     assert cells.num_settings == 1

@@ -1,0 +1,80 @@
+"""The answer to a search's question, in plain words."""
+
+import pandas as pd
+
+from analysis.aggregate import by_setting, configuration_text
+from analysis.answers import accuracy_words, best_values, searched_setting, value_words
+from analysis.interaction import interaction_words, pool_and_kd
+from analysis.load import SearchResults
+from analysis.words import split_of
+from harness.schema import FINISHED, STATUSES, TEST
+
+
+def summarise(results: SearchResults) -> str:
+    """Answer the search's question in plain words.
+
+    Args:
+        results: A search, finished or not.
+
+    Returns:
+        Lines of text: the best value or configuration with its mean, interval and n; whether
+        others may be as good; its test accuracy; what is missing.
+    """
+    frame = by_setting(results)
+    done = frame[frame["n"] > 0]
+    if not len(done):
+        ok = (results.trials["status"] == "ok").any()
+        none = "No unseen student has an accuracy yet: none was evaluated, or all diverged"
+        lines = [none if ok else "Nothing finished yet"]
+    elif searched_setting(results) is not None:
+        values = best_values(results)
+        lines = [line for row in values.itertuples() for line in value_words(row)]
+        lines = lines or _best_configuration(done, results.varied)
+    else:
+        lines = _best_configuration(done, results.varied)
+    lines += interaction_words(pool_and_kd(results))
+    return "\n".join([*lines, *_unfinished(results.trials["status"])])
+
+
+def status_counts(statuses: pd.Series) -> list[tuple[str, int]]:
+    """Return how many trials have each status that occurs."""
+    return [(name, n) for name in STATUSES if (n := int((statuses == name).sum()))]
+
+
+def _best_configuration(done: pd.DataFrame, varied: tuple[str, ...]) -> list[str]:
+    ranked = done.sort_values("mean", ascending=False, kind="stable")
+    best, rivals = ranked.iloc[0], ranked.iloc[1:]
+    split = split_of(done)
+    which = "Mean"
+    if varied:
+        which = f"Best configuration: {configuration_text(varied, best[list(varied)])}; mean"
+    accuracy = accuracy_words(best["mean"], best["low"], best["high"], best["n"])
+    lines = [f"{which} {split} accuracy of unseen students {accuracy}"]
+    if best["n"] == 1:
+        lines.append("One distilled set has no interval: more replicates are needed to be sure")
+    # Written so that an unknown interval counts as one that overlaps.
+    open_rivals = int((~(rivals["high"] < best["low"])).sum())
+    if open_rivals:
+        lines.append(
+            f"Not settled: {open_rivals} of {len(rivals)} other configurations may be as good "
+            "(their 95% interval overlaps that of the best, or one of the two is unknown)"
+        )
+    if split != TEST:
+        test = (best["test_mean"], best["test_low"], best["test_high"], best["n"])
+        lines.append(f"On test images: {accuracy_words(*test)}")
+    return lines
+
+
+def _unfinished(statuses: pd.Series) -> list[str]:
+    lines = []
+    if diverged := int((statuses == "diverged").sum()):
+        lines.append(f"{diverged} of {len(statuses)} trials diverged and are in no mean")
+    finished = int(statuses.isin(FINISHED).sum())
+    if finished < len(statuses):
+        rest = ", ".join(
+            f"{count} {status.replace('_', ' ')}"
+            for status, count in status_counts(statuses)
+            if status not in FINISHED
+        )
+        lines.append(f"{finished} of {len(statuses)} planned trials finished ({rest})")
+    return lines
