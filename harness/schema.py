@@ -20,6 +20,8 @@ STATUSES: tuple[Status, ...] = (
 )
 FINISHED: frozenset[str] = frozenset({"ok", "diverged", "stopped_early"})
 """Statuses that are results; a trial with another one is run again by the next call."""
+ENDED = FINISHED | {"error", "oom"}
+"""Statuses after which a trial is not run again by the same call."""
 NOT_RUN: Status = "not_run"
 
 VALIDATION, TEST = "validation", "test"

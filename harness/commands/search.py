@@ -8,14 +8,17 @@ import torch
 import typer
 
 from harness.config import TrialConfig
+from harness.errors import ConfigError
 from harness.numerics import available_cpus, choose_device, visible_gpus
 from harness.schema import STORE_FOLDER
+from harness.search.algorithms import RAY, check_installed
 from harness.search.console import SearchConsole, describe_best, describe_counts, describe_point
 from harness.search.folder import SearchFolder
 from harness.search.pace import describe_rest
 from harness.search.plan import PlannedTrial
-from harness.search.proposals import Chooser, Proposals, check_optuna
+from harness.search.proposals import Chooser
 from harness.search.racing import Racing, describe_race, next_round
+from harness.search.study import OptunaProposals
 from harness.trial import preflight
 
 if TYPE_CHECKING:
@@ -56,11 +59,20 @@ def run_search(folder: SearchFolder, asked: Asked, limit: int | None) -> bool:
         to_run = len(trials) + len(next_round(folder))
     typer.echo(f"{folder.path}: {done} done, {to_run} to run")
     if search.adaptive and to_choose:
-        check_optuna(search.algorithm)
+        _check_algorithm(search.algorithm, asked.address)
     now = trials[:limit]
     more = to_choose if limit is None else min(to_choose, limit - len(now))
     stopped = _run(folder, _Work(now, more), asked) if to_run else None
     return _conclude(folder, limited=limit is not None, stopped=stopped)
+
+
+def _check_algorithm(algorithm: str, address: str) -> None:
+    if algorithm in RAY and address == "inline":
+        raise ConfigError(
+            f"--address: got 'inline', but search.algorithm '{algorithm}' is Ray's; use --address "
+            "local, or 'tpe'"
+        )
+    check_installed(algorithm)
 
 
 def _rest_of_race(folder: SearchFolder) -> int:
@@ -95,7 +107,11 @@ class _Work(NamedTuple):
         search = folder.space.search
         if search.allocate == "racing":
             return Racing(folder, self.more)
-        return Proposals(folder, self.more) if search.adaptive else None
+        if search.algorithm in RAY:
+            from harness.tune.proposals import RayProposals
+
+            return RayProposals(folder, self.more)
+        return OptunaProposals(folder, self.more) if search.adaptive else None
 
 
 def _run(folder: SearchFolder, work: _Work, asked: Asked) -> str | None:

@@ -1,6 +1,5 @@
 """How a space is searched: the table ``[search]``."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -8,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from harness.config import Settings
 from harness.errors import suggest
 from harness.schema import UNSEEN_MEAN
+from harness.search.algorithms import ADAPTIVE, check_name
 from harness.settings.base import as_tuple
 
 MAIN_ACCURACY = "validation/main"
@@ -17,26 +17,8 @@ COST = "distill_cost_s"
 """Seconds that the distilled set costs to make, also where it came from the store."""
 IPC = "ipc"
 
-ALGORITHMS = ("grid", "random", "tpe", "gp", "nsga2")
 FIRST_REPLICATES = 3
 """Replicates of every configuration before a race leaves any out."""
-ADAPTIVE = ("tpe", "gp", "nsga2")
-"""Algorithms that choose by what they have seen: Optuna's."""
-
-_USE = "use 'tpe'"
-_APART = f"but harness does not run it; {_USE}"
-REFUSED: Mapping[str, str] = {
-    "ax": f"Ray's AxSearch fails with ax-platform 1.3.1 ('Objective' has no 'objectives'); {_USE}",
-    "bayesopt": "Ray's BayesOptSearch works with bayesian-optimization 1.4.3 (3.4.0 has no "
-    f"UtilityFunction), {_APART}",
-    "bohb": f"Ray's TuneBOHB works (hpbandster 0.7.4), {_APART}",
-    "hebo": f"HEBO 0.3.6 needs numpy < 1.25 and pandas 2, so ray.tune does not start; {_USE}",
-    "hyperopt": f"Ray's HyperOptSearch works (hyperopt 0.3.0), {_APART}",
-    "nevergrad": f"Ray's NevergradSearch works (nevergrad 1.0.12), {_APART}",
-    "zoopt": f"Ray's ZOOptSearch (zoopt 0.4.2) has no loguniform; {_USE}",
-    "optuna": "Optuna has several algorithms; use 'tpe', 'gp' or 'nsga2'",
-}
-"""Other searchers that Ray names -> why they are not taken, with the release that was tried."""
 
 _Texts = Annotated[str | tuple[str, ...], BeforeValidator(as_tuple)]
 _Modes = Annotated[
@@ -49,7 +31,8 @@ class SearchSettings(Settings):
 
     algorithm: str = "grid"
     """``grid`` tries every combination; ``random`` draws ``samples`` configurations; ``tpe``,
-    ``gp`` and ``nsga2`` (Optuna) choose them by the results so far."""
+    ``gp`` and ``nsga2`` (Optuna), ``hyperopt``, ``nevergrad`` and ``bayesopt`` (by Ray) choose them
+    by the results so far."""
     samples: int | None = Field(default=None, ge=1)
     """Configurations of every algorithm but ``grid``."""
     metric: _Texts = UNSEEN_MEAN
@@ -84,12 +67,7 @@ class SearchSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.algorithm in REFUSED:
-            raise ValueError(f"search.algorithm: got '{self.algorithm}': {REFUSED[self.algorithm]}")
-        if self.algorithm not in ALGORITHMS:
-            raise ValueError(
-                f"search.algorithm: got '{self.algorithm}'; {suggest(self.algorithm, ALGORITHMS)}"
-            )
+        check_name(self.algorithm)
         self._check_goals()
         self._check_race()
         if self.algorithm != "grid" and self.samples is None:

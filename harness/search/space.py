@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from harness import seeding
 from harness.config import TrialConfig, get_dotted, make_config, set_dotted, setting_names
 from harness.errors import ConfigError, suggest
+from harness.search.algorithms import check_parameters
 from harness.search.parameters import KINDS, Parameter, Point, read_parameter
 from harness.search.settings import SearchSettings as SearchSettings
 
@@ -56,6 +57,20 @@ class Space:
             yield from self._samples(_EXAMPLES)
         else:
             yield from self.points()
+
+    def sample(self, number: int) -> Point:
+        """Draw a configuration; it depends on (``base`` seed, its number) alone."""
+        rng = seeding.python_random(self.base.get("seed", 0), "sample", number)
+        point: Point = {}
+        waiting = list(self.parameters)
+        while waiting:
+            parameter = self._ready(waiting)
+            waiting.remove(parameter)
+            # Drawn even where it does not count, so that a condition shifts no other draw.
+            value = parameter.sample(rng)
+            if parameter.is_active(self._values(point)):
+                point[parameter.name] = value
+        return point
 
     def choose(self, pick: Callable[[Parameter], Any]) -> Point:
         """Make a point by picking a value for each parameter whose conditions hold, in order."""
@@ -125,21 +140,7 @@ class Space:
             yield from self._grid({**point, parameter.name: value}, rest)
 
     def _samples(self, count: int) -> Iterator[Point]:
-        for number in range(count):
-            rng = seeding.python_random(self.base.get("seed", 0), "sample", number)
-            yield self._sample(rng)
-
-    def _sample(self, rng: Any) -> Point:
-        point: Point = {}
-        waiting = list(self.parameters)
-        while waiting:
-            parameter = self._ready(waiting)
-            waiting.remove(parameter)
-            # Drawn even where it does not count, so that a condition shifts no other draw.
-            value = parameter.sample(rng)
-            if parameter.is_active(self._values(point)):
-                point[parameter.name] = value
-        return point
+        return (self.sample(number) for number in range(count))
 
 
 class _Fallback(dict[str, Any]):
@@ -322,15 +323,8 @@ def _check_space(space: Space, label: str) -> None:
     """Check what no single entry shows: kinds, conditions, and every grid configuration."""
     names = list(setting_names())
     varied = {parameter.name: parameter for parameter in space.parameters}
+    check_parameters(space.search.algorithm, space.parameters, label)
     for parameter in space.parameters:
-        if (parameter.kind == "grid") != (space.search.algorithm == "grid"):
-            fix = "use grid" if space.search.algorithm == "grid" else "use choice"
-            if space.search.adaptive:
-                fix += f" (a grid asks for every combination, {space.search.algorithm} chooses)"
-            raise ConfigError(
-                f"{label}: space.{parameter.name}: got '{parameter.kind}', but search.algorithm is "
-                f"'{space.search.algorithm}'; {fix}, or change the algorithm"
-            )
         for name, expected in parameter.when:
             if name not in names:
                 raise ConfigError(
