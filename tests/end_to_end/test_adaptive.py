@@ -81,20 +81,30 @@ def test_an_inline_race_ends_and_says_who_is_left(tmp_path: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", RAY)
-def test_a_search_by_ray_stops_at_its_limit_and_goes_on(tmp_path: Path, algorithm: str) -> None:
+def test_a_search_by_ray_runs_to_its_end(tmp_path: Path, algorithm: str) -> None:
     pytest.importorskip(RAY[algorithm].module)
     space, out = tmp_path / "a.toml", tmp_path / "out"
     space.write_text(NUMBERS.replace('"tpe"\nsamples = 4', f'"{algorithm}"\nsamples = 7'))
-    arguments = ("search", space, "--out", out)
-    said = shell(*arguments, "--limit", 5)
+    said = shell("search", space, "--out", out)
     assert (said.status, said.err) == (0, "")
-    assert len(records(out)) == 5
-    said = shell(*arguments)
-    assert (said.status, said.err) == (0, "")
-    assert "5 done, 2 to run" in said.out
     assert "arning" not in said.out
     assert [item["status"] for item in records(out)] == ["ok"] * 7
     assert len({json.dumps(trial["point"]) for trial in planned(out)}) == 7
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_search_by_ray_stops_at_its_limit_and_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("hyperopt")
+    space, out = tmp_path / "a.toml", tmp_path / "out"
+    space.write_text(NUMBERS.replace('"tpe"', '"hyperopt"'))
+    arguments = ("search", space, "--out", out)
+    assert shell(*arguments, "--limit", 3).status == 0
+    assert len(records(out)) == 3
+    said = shell(*arguments)
+    assert (said.status, said.err) == (0, "")
+    assert "3 done, 1 to run" in said.out
+    assert [item["status"] for item in records(out)] == ["ok"] * 4
 
 
 def planned(out: Path) -> list[dict[str, object]]:

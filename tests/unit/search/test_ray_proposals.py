@@ -138,6 +138,7 @@ def test_trials_that_run_at_a_stop_are_learned_from_when_they_end(
     finish(folder, under_way, 0.5)
     again.ended(under_way)
     again.ended(under_way)  # told twice, it counts once
+    again._ready()  # a searcher that is not there yet learns all when it is made
     assert 0 in again._learned
 
 
