@@ -11,9 +11,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import ConfigError
-from harness.schema import FINISHED
+from harness.schema import FINISHED, QUICK
 from harness.search.folder import SearchFolder
-from harness.search.parameters import Parameter, Point
+from harness.search.parameters import Parameter
 from harness.search.plan import PlannedTrial
 
 if TYPE_CHECKING:
@@ -114,11 +114,12 @@ class Proposals:
         values = self._values(trials)
         asked = self._asked.pop(key, None)
         if asked is None:
-            self._study.add_trial(self._recorded(trials[0].point, values))
-        elif values is None:
-            self._study.tell(asked, state=_failed())
-        else:
-            self._study.tell(asked, values)
+            self._study.add_trial(self._recorded(trials, values))
+            return
+        state, steps = self._outcome(trials, values)
+        for step, score in steps.items():
+            asked.report(score, step)
+        self._study.tell(asked, values, state)
 
     def _values(self, trials: list[PlannedTrial]) -> list[float] | None:
         """Mean over replicates of each metric; None where one has none."""
@@ -131,15 +132,36 @@ class Proposals:
             found.append(fmean(known))
         return found
 
-    def _recorded(self, point: Point, values: list[float] | None) -> "optuna.trial.FrozenTrial":
+    def _outcome(
+        self, trials: list[PlannedTrial], values: list[float] | None
+    ) -> tuple["optuna.trial.TrialState", dict[int, float]]:
+        """How a configuration ended, and if it was stopped early its quick scores by iteration.
+
+        Optuna calls that pruned: TPE ranks it below all that ended, by how far it came.
+        """
+        from optuna.trial import TrialState
+
+        if values is not None:
+            return TrialState.COMPLETE, {}
+        if not any(self._folder.status(trial) == "stopped_early" for trial in trials):
+            return TrialState.FAIL, {}
+        record = self._folder.record(trials[0]) or {}
+        return TrialState.PRUNED, dict(record.get(QUICK, []))
+
+    def _recorded(
+        self, trials: list[PlannedTrial], values: list[float] | None
+    ) -> "optuna.trial.FrozenTrial":
         """A configuration of an earlier call, as Optuna would have kept it."""
         import optuna
 
+        point = trials[0].point
+        state, steps = self._outcome(trials, values)
         varied = [item for item in self._folder.space.parameters if item.name in point]
         generation = len(self._study.trials) // self._population
         return optuna.create_trial(
-            state=_failed() if values is None else optuna.trial.TrialState.COMPLETE,
+            state=state,
             values=values,
+            intermediate_values=steps,
             params={item.name: _encode(item, point[item.name]) for item in varied},
             distributions={item.name: _distribution(item) for item in varied},
             system_attrs={"NSGAIISampler:generation": generation},
@@ -202,12 +224,6 @@ def _distribution(parameter: Parameter) -> "optuna.distributions.BaseDistributio
     if parameter.kind == "randint":
         return distributions.IntDistribution(low, high)
     return distributions.FloatDistribution(low, high, log=parameter.kind == "loguniform")
-
-
-def _failed() -> "optuna.trial.TrialState":
-    from optuna.trial import TrialState
-
-    return TrialState.FAIL
 
 
 @contextmanager

@@ -22,6 +22,8 @@ FIRST_REPLICATES = 3
 """Replicates of every configuration before a race leaves any out."""
 ADAPTIVE = ("tpe", "gp", "nsga2")
 """Algorithms that choose by what they have seen: Optuna's."""
+REDUCTION_FACTOR = 3
+"""Default of ``search.reduction_factor``, as in HyperBand's paper (arXiv 1603.06560)."""
 
 _USE = "use 'tpe'"
 _APART = f"but harness does not run it; {_USE}"
@@ -65,6 +67,20 @@ class SearchSettings(Settings):
     budget: int | None = Field(default=None, ge=1)
     """Trials of a race at most, beyond its first replicates; unset: what the race takes."""
 
+    scheduler: Literal["none", "asha", "median", "hyperband"] = "none"
+    """What stops distillations early, by ``validation/quick`` at equal iterations: successive
+    halving, the median rule, or halving in several brackets, all asynchronous (Ray Tune's)."""
+    grace_iterations: int | None = Field(default=None, ge=1)
+    """Iterations before any is stopped; unset: up to the first report."""
+    reduction_factor: int | None = Field(default=None, ge=2, le=16)
+    """Of ``asha`` and ``hyperband``: one in so many goes on at each halving, and to so many times
+    the iterations; unset: 3."""
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether a scheduler may stop distillations."""
+        return self.scheduler != "none"
+
     @property
     def first_replicates(self) -> int:
         """Replicates that every configuration has."""
@@ -92,6 +108,7 @@ class SearchSettings(Settings):
             )
         self._check_goals()
         self._check_race()
+        self._check_scheduler()
         if self.algorithm != "grid" and self.samples is None:
             raise ValueError(
                 f"search.samples: missing, expected a number for algorithm '{self.algorithm}'"
@@ -120,6 +137,39 @@ class SearchSettings(Settings):
             raise ValueError(
                 f"search.replicates: got {self.replicates}, but a race begins after "
                 f"{FIRST_REPLICATES}; raise it, or use search.allocate = 'all'"
+            )
+
+    def _check_scheduler(self) -> None:
+        for name in ("grace_iterations", "reduction_factor"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not self.stops_early:
+                raise ValueError(
+                    f"search.{name}: got {value}, but search.scheduler is 'none'; remove it or use "
+                    "search.scheduler = 'asha'"
+                )
+            if name == "reduction_factor" and self.scheduler == "median":
+                raise ValueError(
+                    f"search.{name}: got {value}, but 'median' halves nothing; remove it, or use "
+                    "search.scheduler = 'asha'"
+                )
+        if not self.stops_early:
+            return
+        if self.algorithm == "nsga2":
+            raise ValueError(
+                f"search.scheduler: got '{self.scheduler}', but it stops by one metric and 'nsga2' "
+                "has several; use search.scheduler = 'none', or algorithm = 'tpe'"
+            )
+        if self.mode == "min":
+            raise ValueError(
+                f"search.scheduler: got '{self.scheduler}', which keeps what scores highest, but "
+                "search.mode is 'min'; use search.scheduler = 'none'"
+            )
+        if self.algorithm == "gp":
+            raise ValueError(
+                f"search.scheduler: got '{self.scheduler}', but 'gp' learns nothing from stopped "
+                "trials and would choose them again; use search.algorithm = 'tpe'"
             )
 
     def _check_goals(self) -> None:
