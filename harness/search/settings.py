@@ -22,8 +22,8 @@ FIRST_REPLICATES = 3
 """Replicates of every configuration before a race leaves any out."""
 ADAPTIVE = ("tpe", "gp", "nsga2")
 """Algorithms that choose by what they have seen: Optuna's."""
-REDUCTION_FACTOR = 3
-"""Default of ``search.reduction_factor``, as in HyperBand's paper (arXiv 1603.06560)."""
+REDUCTION_FACTOR = 4
+"""Default of ``search.reduction_factor``: that of Ray's and the paper's ASHA (1810.05934)."""
 
 _USE = "use 'tpe'"
 _APART = f"but harness does not run it; {_USE}"
@@ -74,7 +74,7 @@ class SearchSettings(Settings):
     """Iterations before any is stopped; unset: up to the first report."""
     reduction_factor: int | None = Field(default=None, ge=2, le=16)
     """Of ``asha`` and ``hyperband``: one in so many goes on at each halving, and to so many times
-    the iterations; unset: 3."""
+    the iterations; unset: 4."""
 
     @property
     def stops_early(self) -> bool:
