@@ -12,7 +12,7 @@ from harness.events import Verdict
 from harness.records import write_json
 from harness.search.folder import SearchFolder, open_search
 from harness.search.plan import PlannedTrial
-from harness.search.space import Space, read_space
+from harness.search.space import Space, load_space, read_space
 from harness.search.stopping import EarlyStopping
 from harness.tune.rules import make_rule
 from harness.tune.verdicts import VerdictFiles, read_verdict
@@ -232,6 +232,13 @@ def test_without_a_scheduler_a_search_is_the_one_it_was() -> None:
     resolved = space_of(**{"search.scheduler": "none"}).resolved()
     assert "scheduler" not in resolved["search"]
     assert space_of().resolved()["search"]["scheduler"] == "asha"
+
+
+def test_the_readme_s_example_is_legal() -> None:
+    text = (Path(__file__).parents[3] / "search_spaces" / "README.md").read_text()
+    assert "search.scheduler=asha --set run.report_every=100" in text
+    space = load_space("pool_composition", {"search.scheduler": "asha", "run.report_every": 100})
+    assert space.search.stops_early
 
 
 # --- Ray's schedulers -----------------------------------------------------------------------
