@@ -39,8 +39,33 @@ class Waiting:
 Event = Progress | Waiting
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """That a search's scheduler lets a distillation go no further."""
+
+    iteration: int
+    """At which it was judged: sets of more iterations are not to be made."""
+    reason: str
+    """Who judged, by what, in some words."""
+
+
 class StoppedError(Exception):
     """A trial was told to stop; its state is saved. Never leaves ``harness.trial``."""
+
+
+class StoppedEarlyError(Exception):
+    """A scheduler has stopped a trial; its state is saved. Never leaves ``harness.trial``."""
+
+    def __init__(self, iteration: int, reason: str) -> None:
+        """Remember where and why.
+
+        Args:
+            iteration: Iterations that were done; 0 where it did not begin.
+            reason: Of the verdict.
+        """
+        super().__init__(reason)
+        self.iteration = iteration
+        self.reason = reason
 
 
 class DeferredError(Exception):

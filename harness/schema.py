@@ -35,6 +35,8 @@ QUICK = "validation/quick"
 # Names of files and folders of a search.
 SEARCH_FILE = "search.toml"
 PLAN_FILE = "plan.jsonl"
+DECISIONS_FILE = "decisions.jsonl"
+"""What a scheduler decided of each report, in order (``harness.search.stopping``)."""
 TRIALS_FOLDER = "trials"
 TRIAL_FILE = "trial.json"
 EVALUATIONS_FILE = "evaluations.parquet"

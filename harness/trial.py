@@ -27,7 +27,13 @@ from harness.distill.programs import check_compiler
 from harness.distilling import Distilling
 from harness.errors import DataError, DivergedError
 from harness.evaluate import StudentScore, Weights, evaluate, kd_gain
-from harness.events import Decision, DeferredError, Event, StoppedError
+from harness.events import (
+    Decision,
+    DeferredError,
+    Event,
+    StoppedEarlyError,
+    StoppedError,
+)
 from harness.images import write_grid
 from harness.networks import build_network
 from harness.pool import drawn_by
@@ -120,10 +126,10 @@ def configure_process(config: TrialConfig) -> None:
 def run_trial(config: TrialConfig, context: Context) -> dict[str, Any]:
     """Run a trial to its end and return its record, as in ``trial.json``.
 
-    Divergence and exhausted memory are results with a status of their own; a trial that was told
-    to stop is ``interrupted``, and one that was told not to wait is ``not_run`` and leaves no
-    files. Other exceptions are bugs, or a disk that is full, and propagate, leaving no
-    ``trial.json`` (see ``record_error``).
+    Divergence, exhausted memory and a scheduler's verdict are results with a status of their own;
+    a trial that was told to stop is ``interrupted``, and one that was told not to wait is
+    ``not_run`` and leaves no files. Other exceptions are bugs, or a disk that is full, and
+    propagate, leaving no ``trial.json`` (see ``record_error``).
     """
     steps = trial_steps(config, context)
     try:
@@ -148,6 +154,8 @@ def trial_steps(
         state.evaluate()
     except DivergedError:
         state.status = "diverged"
+    except StoppedEarlyError as stop:
+        state.status, state.stopped = "stopped_early", stop
     except StoppedError:
         state.status = "interrupted"
     except DeferredError:
@@ -205,6 +213,7 @@ class _Run:
         self.config = config
         self.context = context
         self.status: Status = "ok"
+        self.stopped: StoppedEarlyError | None = None
         self.clock = Clock(context.device, *_CLOCKS)
         self.distilling = Distilling(config, context, self.clock)
         self.scores: list[StudentScore] = []
@@ -262,6 +271,7 @@ class _Run:
             "search": self.context.search,
             "replicate": self.context.replicate,
             "status": self.status,
+            "stopped": self._stopped(),
             "protocol": self.config.protocol,
             "config": self.config.model_dump(mode="json"),
             "digest": self.config.digest(),
@@ -281,6 +291,12 @@ class _Run:
             "numerics": numerics.describe(self.context.device),
             "provenance": provenance.describe(),
         }
+
+    def _stopped(self) -> dict[str, Any] | None:
+        """Where and why a scheduler stopped it."""
+        if self.stopped is None:
+            return None
+        return {"iteration": self.stopped.iteration, "reason": self.stopped.reason}
 
     def _share_teacher(self, identity: Mapping[str, Any], train: Callable[[], Weights]) -> Weights:
         """Train a teacher, or take it from the store: one for all temperatures and alphas."""

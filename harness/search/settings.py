@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from harness.config import Settings
 from harness.errors import suggest
 from harness.schema import UNSEEN_MEAN
-from harness.search.algorithms import ADAPTIVE, check_name
+from harness.search.algorithms import ADAPTIVE, RAY, check_name
 from harness.settings.base import as_tuple
 
 MAIN_ACCURACY = "validation/main"
@@ -19,6 +19,8 @@ IPC = "ipc"
 
 FIRST_REPLICATES = 3
 """Replicates of every configuration before a race leaves any out."""
+REDUCTION_FACTOR = 4
+"""Default of ``search.reduction_factor``: that of Ray's and the paper's ASHA (1810.05934)."""
 
 _Texts = Annotated[str | tuple[str, ...], BeforeValidator(as_tuple)]
 _Modes = Annotated[
@@ -48,6 +50,20 @@ class SearchSettings(Settings):
     budget: int | None = Field(default=None, ge=1)
     """Trials of a race at most, beyond its first replicates; unset: what the race takes."""
 
+    scheduler: Literal["none", "asha", "median", "hyperband"] = "none"
+    """What stops distillations early, by ``validation/quick`` at equal iterations: successive
+    halving, the median rule, or halving in several brackets, all asynchronous (Ray Tune's)."""
+    grace_iterations: int | None = Field(default=None, ge=1)
+    """Iterations before any is stopped; unset: up to the first report."""
+    reduction_factor: int | None = Field(default=None, ge=2, le=16)
+    """Of ``asha`` and ``hyperband``: one in so many goes on at each halving, and to so many times
+    the iterations; unset: 4."""
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether a scheduler may stop distillations."""
+        return self.scheduler != "none"
+
     @property
     def first_replicates(self) -> int:
         """Replicates that every configuration has."""
@@ -70,6 +86,7 @@ class SearchSettings(Settings):
         check_name(self.algorithm)
         self._check_goals()
         self._check_race()
+        self._check_scheduler()
         if self.algorithm != "grid" and self.samples is None:
             raise ValueError(
                 f"search.samples: missing, expected a number for algorithm '{self.algorithm}'"
@@ -98,6 +115,39 @@ class SearchSettings(Settings):
             raise ValueError(
                 f"search.replicates: got {self.replicates}, but a race begins after "
                 f"{FIRST_REPLICATES}; raise it, or use search.allocate = 'all'"
+            )
+
+    def _check_scheduler(self) -> None:
+        for name in ("grace_iterations", "reduction_factor"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not self.stops_early:
+                raise ValueError(
+                    f"search.{name}: got {value}, but search.scheduler is 'none'; remove it or use "
+                    "search.scheduler = 'asha'"
+                )
+            if name == "reduction_factor" and self.scheduler == "median":
+                raise ValueError(
+                    f"search.{name}: got {value}, but 'median' halves nothing; remove it, or use "
+                    "search.scheduler = 'asha'"
+                )
+        if not self.stops_early:
+            return
+        if self.algorithm == "nsga2":
+            raise ValueError(
+                f"search.scheduler: got '{self.scheduler}', but it stops by one metric and 'nsga2' "
+                "has several; use search.scheduler = 'none', or algorithm = 'tpe'"
+            )
+        if self.mode == "min":
+            raise ValueError(
+                f"search.scheduler: got '{self.scheduler}', which keeps what scores highest, but "
+                "search.mode is 'min'; use search.scheduler = 'none'"
+            )
+        if self.algorithm in ("gp", *RAY):
+            raise ValueError(
+                f"search.scheduler: got '{self.scheduler}', but '{self.algorithm}' learns nothing "
+                "from stopped trials and may choose them again; use search.algorithm = 'tpe'"
             )
 
     def _check_goals(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from harness.schema import QUICK
 from harness.search.folder import SearchFolder
 from harness.search.parameters import Parameter, Point
 from harness.search.plan import PlannedTrial
@@ -49,11 +50,12 @@ class OptunaProposals(Proposals):
     def _tell(self, key: int, values: list[float] | None) -> None:
         asked = self._asked.pop(key, None)
         if asked is None:
-            self._study.add_trial(self._recorded(self._point(key), values))
-        elif values is None:
-            self._study.tell(asked, state=_failed())
-        else:
-            self._study.tell(asked, values)
+            self._study.add_trial(self._recorded(key, values))
+            return
+        state, steps = self._outcome(key, values)
+        for step, score in steps.items():
+            asked.report(score, step)
+        self._study.tell(asked, values, state)
 
     def _start(self) -> "optuna.Study":
         import optuna
@@ -76,15 +78,35 @@ class OptunaProposals(Proposals):
             return optuna.samplers.GPSampler(seed=seed)
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=self._population)
 
-    def _recorded(self, point: Point, values: list[float] | None) -> "optuna.trial.FrozenTrial":
+    def _outcome(
+        self, key: int, values: list[float] | None
+    ) -> tuple["optuna.trial.TrialState", dict[int, float]]:
+        """How a configuration ended, and if it was stopped early its quick scores by iteration.
+
+        Optuna calls that pruned: TPE ranks it below all that ended, by how far it came.
+        """
+        from optuna.trial import TrialState
+
+        if values is not None:
+            return TrialState.COMPLETE, {}
+        trials = self._replicates[key]
+        if not any(self._folder.status(trial) == "stopped_early" for trial in trials):
+            return TrialState.FAIL, {}
+        record = self._folder.record(trials[0]) or {}
+        return TrialState.PRUNED, dict(record.get(QUICK, []))
+
+    def _recorded(self, key: int, values: list[float] | None) -> "optuna.trial.FrozenTrial":
         """A configuration of an earlier call, as Optuna would have kept it."""
         import optuna
 
+        point = self._point(key)
+        state, steps = self._outcome(key, values)
         varied = [item for item in self._folder.space.parameters if item.name in point]
         generation = len(self._study.trials) // self._population
         return optuna.create_trial(
-            state=_failed() if values is None else optuna.trial.TrialState.COMPLETE,
+            state=state,
             values=values,
+            intermediate_values=steps,
             params={item.name: _encode(item, point[item.name]) for item in varied},
             distributions={item.name: _distribution(item) for item in varied},
             system_attrs={"NSGAIISampler:generation": generation},
@@ -122,12 +144,6 @@ def _distribution(parameter: Parameter) -> "optuna.distributions.BaseDistributio
     if parameter.kind == "randint":
         return distributions.IntDistribution(low, high)
     return distributions.FloatDistribution(low, high, log=parameter.kind == "loguniform")
-
-
-def _failed() -> "optuna.trial.TrialState":
-    from optuna.trial import TrialState
-
-    return TrialState.FAIL
 
 
 @contextmanager

@@ -16,6 +16,10 @@ from harness.schema import NOT_RUN, QUICK, TRIALS_FOLDER, UNSEEN_MEAN
 from harness.search.interruption import StopFile
 from harness.store import Store
 from harness.trial import record_error, shared_data, trial_steps
+from harness.tune.verdicts import read_verdict
+
+RUNNING = "running"
+"""Status of the result of a report on the way."""
 
 Steps = Generator[Event, Decision, dict[str, Any]]
 
@@ -47,7 +51,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return True
 
     def cleanup(self) -> None:
-        """Save the state of a trial that a scheduler has cut."""
+        """Save the state of a trial that Tune ends from outside; none is ended so by a verdict."""
         steps, self._steps = self._steps, None
         if steps is not None:
             try:
@@ -90,8 +94,13 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             return self._result(done=False, status="waiting", fraction=0.0)
         self._answer = Decision.CONTINUE
         metrics = {QUICK: event.quick}
-        fraction = event.iteration / event.iterations
-        return self._result(done=False, status="running", metrics=metrics, fraction=fraction)
+        return self._result(
+            done=False,
+            status=RUNNING,
+            metrics=metrics,
+            fraction=event.iteration / event.iterations,
+            iteration=event.iteration,
+        )
 
     def _open(self) -> Steps:
         return trial_steps(*self._trial())
@@ -99,6 +108,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def _trial(self) -> tuple[TrialConfig, Context]:
         given = self._tune_config
         config = make_config(given["settings"])
+        verdict_file = Path(given["verdict_file"]) if given["verdict_file"] else None
         device = torch.device(given["device"])
         context = Context(
             folder=Path(given["out"]) / TRIALS_FOLDER / given["trial_id"],
@@ -110,6 +120,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             store=_shared_store(given["store"]),
             keep=frozenset(given["keep"]),
             stopping=self._stopping,
+            verdict=lambda: read_verdict(verdict_file),
         )
         return config, context
 
@@ -120,6 +131,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         status: str,
         metrics: dict[str, Any] | None = None,
         fraction: float = 1.0,
+        iteration: int = 0,
         reason: str = "",
     ) -> dict[str, Any]:
         found = metrics or {}
@@ -127,6 +139,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             "done": done,
             "status": status,
             "fraction": fraction,
+            "iteration": iteration,
             "reason": reason,
             UNSEEN_MEAN: found.get(UNSEEN_MEAN),
             QUICK: found.get(QUICK),
