@@ -45,6 +45,7 @@ class Distilling:
         self.losses: list[float] = []
         self.quick: list[tuple[int, float]] = []
         self.draws: list[str] = []
+        self.pool_path: list[tuple[int, float]] = []
         self._config = config
         self._context = context
         self._clock = clock
@@ -128,6 +129,7 @@ class Distilling:
             return
         self._restore(verdict)
         self.draws = list(verdict.data["draws"])
+        self.pool_path = [(start, p) for start, p in verdict.data.get("pool_path", [])]
         self.losses = [math.nan if loss is None else loss for loss in self.losses]
         raise DivergedError(f"known to diverge at iteration {verdict.data['iteration']}")
 
@@ -201,7 +203,13 @@ class Distilling:
             return
         first = next(i for i, loss in enumerate(self.losses) if not math.isfinite(loss))
         losses = [loss if math.isfinite(loss) else None for loss in self.losses]
-        data = {"losses": losses, "quick": self.quick, "draws": self.draws, "iteration": first + 1}
+        data = {
+            "losses": losses,
+            "quick": self.quick,
+            "draws": self.draws,
+            "pool_path": self.pool_path,
+            "iteration": first + 1,
+        }
         with self._clock.measure("store_s"):
             self._context.store.put(
                 self._key(DIVERGED), Entry({}, data, self._clock.seconds["distill_cost_s"])
@@ -260,6 +268,7 @@ class Distilling:
     def _note_draws(self) -> None:
         assert self._distiller is not None
         self.draws = [architecture.label for architecture in self._distiller.draws]
+        self.pool_path = list(self._distiller.pool_path)
 
     def _reports_at(self, iteration: int) -> bool:
         every = self._config.run.report_every
@@ -291,6 +300,9 @@ class Distilling:
                 self.losses[max(0, iteration - self._config.run.report_every) : iteration]
             ),
             quick=quick,
+            main_probability=next(
+                (p for start, p in reversed(self.pool_path) if start < iteration), None
+            ),
         )
 
     def _key(self, part: int | str) -> Key:

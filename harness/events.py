@@ -23,6 +23,8 @@ class Progress:
     """Mean since the last report, a class and outer step."""
     quick: float | None
     """``validation/quick``; None where there are no validation images."""
+    main_probability: float | None = None
+    """Chance with which the last iteration drew the main model."""
 
 
 @dataclass(frozen=True)

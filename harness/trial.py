@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from harness.config import BASELINES, FULL_DATA, DatasetSettings, TrialConfig
 from harness.context import Context
 from harness.datasets import ImageData, load_dataset
 from harness.distill.programs import check_compiler
+from harness.distill.similarity import measure_similarity, similarity_metrics
 from harness.distilling import Distilling
 from harness.errors import DataError, DivergedError
 from harness.evaluate import StudentScore, Weights, evaluate, kd_gain
@@ -36,7 +38,7 @@ from harness.events import (
 )
 from harness.images import write_grid
 from harness.networks import build_network
-from harness.pool import drawn_by
+from harness.pool import drawn_by, path_values
 from harness.records import write_json, write_rows, write_text
 from harness.results import common_columns, diverged_rows, metrics, student_rows
 from harness.schema import (
@@ -44,7 +46,10 @@ from harness.schema import (
     ERROR_FILE,
     EVALUATIONS_FILE,
     IMAGES_FILE,
+    LOSS_SLOPE,
     NOT_RUN,
+    POOL_MAIN,
+    POOL_MAIN_LAST,
     QUICK,
     SCHEMA_VERSION,
     TEST,
@@ -58,7 +63,15 @@ from harness.synthetic import SyntheticSet
 
 TEACHER = "teacher"
 """Kind of a teacher's entries in the store."""
-_CLOCKS = ("distill_s", "distill_cost_s", "quick_s", "eval_s", "control_s", "store_s")
+_CLOCKS = (
+    "distill_s",
+    "distill_cost_s",
+    "quick_s",
+    "eval_s",
+    "control_s",
+    "similarity_s",
+    "store_s",
+)
 
 
 @lru_cache(maxsize=1)
@@ -85,6 +98,17 @@ def check_fits(config: TrialConfig, data: ImageData) -> None:
             f"{int(counts[smallest])} training images; lower ipc"
         )
     networks = {*drawn_by(config), config.network, *config.students(), config.teacher()}
+    if config.pool.schedule == "bandit" and config.method not in BASELINES:
+        networks |= {Architecture.parse(label) for label in config.pool.bandit.probes}
+        least = int(counts[smallest])
+        left = least - min(config.pool.bandit.probe_images, least // 2)
+        if left == least or config.ipc > left:
+            raise DataError(
+                f"pool.bandit.probe_images: got {config.pool.bandit.probe_images}, which leaves "
+                f"{left if left < least else 0} of the {least} training images of class "
+                f"{smallest} of '{data.name}' to distil, expected at least ipc = {config.ipc}; "
+                "lower it or ipc"
+            )
     for architecture in sorted(networks, key=lambda item: item.label):
         _check_buildable(architecture.label, data.in_shape, data.num_classes)
 
@@ -219,10 +243,13 @@ class _Run:
         self.scores: list[StudentScore] = []
         self.synthetic: SyntheticSet | None = None
         self.gain: float | None = None
+        self.similarity: dict[str, Any] | None = None
 
     def distil(self) -> Generator[Event, Decision, None]:
         """Learn the set; yields at each report, ends early where it is told to."""
         self.synthetic = yield from self.distilling.steps()
+        with self.clock.measure("similarity_s"):
+            self.similarity = measure_similarity(self.synthetic, self.config, self.context)
 
     def evaluate(self) -> None:
         """Train the students; test images are read here and nowhere before."""
@@ -276,7 +303,7 @@ class _Run:
             "config": self.config.model_dump(mode="json"),
             "digest": self.config.digest(),
             "notes": [*self._own_notes(), *self.notes],
-            "metrics": metrics(self.scores, self.config.network),
+            "metrics": {**metrics(self.scores, self.config.network), **self._pool_metrics()},
             "timings": self.clock.seconds,
             "peak_gib": numerics.peak_gib(self.context.device),
             "device": numerics.device_name(self.context.device),
@@ -285,7 +312,9 @@ class _Run:
             "pool_draws": {
                 "architectures": labels,
                 "draws": [labels.index(label) for label in draws],
+                "main_probability": [list(item) for item in self.distilling.pool_path],
             },
+            "pool_similarity": self.similarity,
             "diagnostics": self._diagnostics(),
             "dataset_checksum": self.context.data.checksum,
             "numerics": numerics.describe(self.context.device),
@@ -297,6 +326,19 @@ class _Run:
         if self.stopped is None:
             return None
         return {"iteration": self.stopped.iteration, "reason": self.stopped.reason}
+
+    def _pool_metrics(self) -> dict[str, float]:
+        """What the draws and the losses show, as ``harness.schema`` names it."""
+        losses, draws = self.distilling.losses, self.distilling.draws
+        found = similarity_metrics(self.similarity)
+        found[LOSS_SLOPE] = diagnostics.matching_loss_slope(
+            losses, draws, self.config.network.label
+        )
+        if draws and self.distilling.pool_path:
+            chances = path_values(self.distilling.pool_path, len(draws))
+            found[POOL_MAIN] = fmean(chances)
+            found[POOL_MAIN_LAST] = chances[-1]
+        return {name: value for name, value in found.items() if value is not None}
 
     def _share_teacher(self, identity: Mapping[str, Any], train: Callable[[], Weights]) -> Weights:
         """Train a teacher, or take it from the store: one for all temperatures and alphas."""

@@ -18,7 +18,9 @@ from harness.schema import (
     FINISHED,
     IMAGES_FILE,
     STORE_FOLDER,
+    TEST,
     TRIAL_FILE,
+    VALIDATION,
 )
 from harness.search.interruption import Interruption
 from harness.store import Store
@@ -115,7 +117,7 @@ def _print_record(record: dict[str, Any]) -> None:
     if record["status"] == "interrupted":
         typer.echo("its state is saved: the same command again goes on")
     for name, value in sorted(record["metrics"].items()):
-        if value is not None:
+        if value is not None and name.startswith((VALIDATION, TEST)):
             typer.echo(f"{name:<24} {value:.4f}")
     for name, found in record["diagnostics"].items():
         if found["fired"]:

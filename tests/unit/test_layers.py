@@ -51,6 +51,7 @@ BOTTOM = (
     "harness.config",
     "harness.errors",
     "harness.events",
+    "harness.exp3",
     "harness.lease",
     "harness.overrides",
     "harness.provenance",
