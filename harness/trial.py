@@ -37,6 +37,7 @@ from harness.schema import (
     DISTILLED_FILE,
     ERROR_FILE,
     EVALUATIONS_FILE,
+    EVENTS_PREFIX,
     IMAGES_FILE,
     NOT_RUN,
     QUICK,
@@ -180,6 +181,8 @@ def _clear(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (TRIAL_FILE, EVALUATIONS_FILE, DISTILLED_FILE, IMAGES_FILE, ERROR_FILE):
         (folder / name).unlink(missing_ok=True)
+    for path in folder.glob(f"{EVENTS_PREFIX}*"):
+        path.unlink(missing_ok=True)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ from harness.search.plan import PlannedTrial
 from harness.search.proposals import Chooser
 from harness.search.schedule import in_order, lineage, needed_iterations
 from harness.store import Store
+from harness.tracking import Tracker
 from harness.trial import record_error, run_trial, shared_data
 
 
@@ -101,6 +102,7 @@ class _Inline:
                 stop = self._interruption() or not patient
                 return Decision.STOP if stop else Decision.CONTINUE
             self._console.advanced(trial, event.iteration / event.iterations)
+            tracker.report(event)
             return Decision.CONTINUE
 
         context = Context(
@@ -115,11 +117,20 @@ class _Inline:
             keep=frozenset(self._needed.get(lineage(trial), ())),
             stopping=self._interruption,
         )
+        tracker = Tracker(
+            context.folder,
+            trial.config.digest(),
+            lambda text: self._console.say(f"{trial.trial_id}: {text}"),
+        )
         self._console.advanced(trial, 0.0)
         try:
-            return str(run_trial(trial.config, context)["status"])
+            record = run_trial(trial.config, context)
+            tracker.finish(record)
+            return str(record["status"])
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug in one trial must not end the search
             record_error(trial.config, context, error)
             return "error"
+        finally:
+            tracker.close()

@@ -113,6 +113,8 @@ class _Events(tune.Callback):  # type: ignore[misc]
     ) -> None:
         if result["reason"]:
             self._interruption.request(result["reason"])
+        if result["note"]:
+            self._console.say(f"{trial.config['trial_id']}: {result['note']}")
         if not result["done"]:
             self._console.advanced(self._planned[trial.config["trial_id"]], result["fraction"])
 
