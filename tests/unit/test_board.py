@@ -73,7 +73,7 @@ def test_columns_have_one_type_and_the_domain_of_the_space(
     (content,) = plugin_data(view / HPARAMS_FILE, metadata.EXPERIMENT_TAG)
     experiment = metadata.parse_experiment_plugin_data(content)
     found = {
-        info.name: [getattr(v, v.WhichOneof("kind")) for v in info.domain_discrete]
+        info.name: list(info.domain_discrete) or [info.domain_interval.max_value]
         for info in experiment.hparam_infos
     }
     assert found == {
@@ -189,7 +189,7 @@ def test_two_searches_stand_side_by_side_in_the_same_columns(
 def test_equal_and_endless_settings_have_names_of_their_own(tmp_path: Path) -> None:
     students = [f"convnet-w{width}" for width in range(16, 60)]
     space = {
-        "base": {"dataset.name": "digits"},
+        "base": {"dataset.name": "digits", "iterations": 10},
         "space": {"evaluation.students": {"choice": [students]}},
         "search": {"algorithm": "random", "samples": 3},
     }
@@ -204,7 +204,7 @@ def test_equal_and_endless_settings_have_names_of_their_own(tmp_path: Path) -> N
 
 def test_intervals_and_absent_words(tmp_path: Path) -> None:
     space = {
-        "base": {"dataset.name": "digits"},
+        "base": {"dataset.name": "digits", "iterations": 10},
         "space": {
             "lr_img": {"loguniform": [0.01, 10.0]},
             "kd.variant": {"choice": ["off", "softened"]},
