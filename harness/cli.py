@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from harness.commands.board import board
 from harness.commands.datasets import app as datasets_app
 from harness.commands.evaluate import evaluate
 from harness.commands.export import export
@@ -33,6 +34,7 @@ app.add_typer(spaces_app, name="spaces")
 app.add_typer(datasets_app, name="datasets")
 app.command()(evaluate)
 app.command()(export)
+app.command()(board)
 
 Settings = Annotated[
     list[str] | None,

@@ -21,6 +21,7 @@ from harness.distill import Distiller, build_distiller
 from harness.errors import DivergedError
 from harness.evaluate import quick_score
 from harness.events import Decision, Event, Progress, StoppedEarlyError, StoppedError
+from harness.images import draw_grid, shown_part
 from harness.store import DIVERGED, Entry, Key
 from harness.synthetic import SyntheticSet
 
@@ -293,17 +294,25 @@ class Distilling:
 
     def _report(self, iteration: int, quick: float | None) -> Progress:
         self._reported = iteration
+        losses = self.losses[max(0, iteration - self._config.run.report_every) : iteration]
         return Progress(
             iteration=iteration,
             iterations=self._length,
-            matching_loss=fmean(
-                self.losses[max(0, iteration - self._config.run.report_every) : iteration]
-            ),
+            matching_loss=fmean(losses),
             quick=quick,
             main_probability=next(
                 (p for start, p in reversed(self.pool_path) if start < iteration), None
             ),
+            losses=losses,
+            picture=self._picture if iteration == self._iteration else None,
         )
+
+    def _picture(self) -> bytes:
+        assert self._distiller is not None
+        synthetic = self._distiller.synthetic()
+        assert synthetic is not None, "a set that is learned in iterations has images"
+        shown = self._context.data.denormalise(synthetic.images)
+        return shown_part(draw_grid(shown, columns=self._config.ipc), self._config.ipc)
 
     def _key(self, part: int | str) -> Key:
         return distillation_key(self._config, self._context).at(part)

@@ -1,7 +1,8 @@
 """What a trial says on its way, and what it may be answered."""
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 
 class Decision(enum.Enum):
@@ -25,6 +26,11 @@ class Progress:
     """``validation/quick``; None where there are no validation images."""
     main_probability: float | None = None
     """Chance with which the last iteration drew the main model."""
+    losses: Sequence[float] = ()
+    """Matching loss of each iteration since the last report, the last of which is ``iteration``."""
+    picture: Callable[[], bytes] | None = field(default=None, compare=False, repr=False)
+    """Draws the set as it stands, as a PNG; None where a repeated report lies behind that. To be
+    called before the trial goes on."""
 
 
 @dataclass(frozen=True)

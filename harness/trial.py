@@ -45,11 +45,12 @@ from harness.schema import (
     DISTILLED_FILE,
     ERROR_FILE,
     EVALUATIONS_FILE,
+    EVENTS_PREFIX,
     IMAGES_FILE,
     LOSS_SLOPE,
     NOT_RUN,
-    POOL_MAIN,
     POOL_MAIN_LAST,
+    POOL_MAIN_MEAN,
     QUICK,
     SCHEMA_VERSION,
     TEST,
@@ -212,6 +213,8 @@ def _clear(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (TRIAL_FILE, EVALUATIONS_FILE, DISTILLED_FILE, IMAGES_FILE, ERROR_FILE):
         (folder / name).unlink(missing_ok=True)
+    for path in folder.glob(f"{EVENTS_PREFIX}*"):
+        path.unlink(missing_ok=True)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -336,7 +339,7 @@ class _Run:
         )
         if draws and self.distilling.pool_path:
             chances = path_values(self.distilling.pool_path, len(draws))
-            found[POOL_MAIN] = fmean(chances)
+            found[POOL_MAIN_MEAN] = fmean(chances)
             found[POOL_MAIN_LAST] = chances[-1]
         return {name: value for name, value in found.items() if value is not None}
 

@@ -17,6 +17,7 @@ from harness.search.proposals import Chooser
 from harness.search.schedule import in_order, lineage, needed_iterations
 from harness.search.stopping import EarlyStopping
 from harness.store import Store
+from harness.tracking import Tracker
 from harness.trial import record_error, run_trial, shared_data
 
 
@@ -108,6 +109,7 @@ class _Inline:
             self._console.advanced(trial, event.iteration / event.iterations)
             if self._stopping is not None:
                 self._stopping.report(trial, event.iteration, event.quick)
+            tracker.report(event)
             return Decision.CONTINUE
 
         context = Context(
@@ -123,11 +125,20 @@ class _Inline:
             stopping=self._interruption,
             verdict=lambda: None if self._stopping is None else self._stopping.verdict(trial),
         )
+        tracker = Tracker(
+            context.folder,
+            trial.config.digest(),
+            lambda text: self._console.say(f"{trial.trial_id}: {text}"),
+        )
         self._console.advanced(trial, 0.0)
         try:
-            return str(run_trial(trial.config, context)["status"])
+            record = run_trial(trial.config, context)
+            tracker.finish(record)
+            return str(record["status"])
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug in one trial must not end the search
             record_error(trial.config, context, error)
             return "error"
+        finally:
+            tracker.close()

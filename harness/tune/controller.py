@@ -126,6 +126,8 @@ class _Events(tune.Callback):  # type: ignore[misc]
         if result["reason"]:
             self._interruption.request(result["reason"])
         planned = self._planned[trial.config["trial_id"]]
+        if result["note"]:
+            self._console.say(f"{trial.config['trial_id']}: {result['note']}")
         if not result["done"]:
             self._console.advanced(planned, result["fraction"])
         if self._verdicts is not None and result["status"] == RUNNING:

@@ -15,6 +15,7 @@ from harness.records import is_full
 from harness.schema import NOT_RUN, QUICK, TRIALS_FOLDER, UNSEEN_MEAN
 from harness.search.interruption import StopFile
 from harness.store import Store
+from harness.tracking import Tracker, tracked
 from harness.trial import record_error, shared_data, trial_steps
 from harness.tune.verdicts import read_verdict
 
@@ -42,6 +43,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._tune_config = config
         self._steps: Steps | None = None
         self._answer = Decision.CONTINUE
+        self._notes: list[str] = []
         self._stopping = StopFile(Path(config["stop_file"]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -103,7 +105,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         )
 
     def _open(self) -> Steps:
-        return trial_steps(*self._trial())
+        config, context = self._trial()
+        tracker = Tracker(context.folder, config.digest(), self._notes.append)
+        return tracked(trial_steps(config, context), tracker)
 
     def _trial(self) -> tuple[TrialConfig, Context]:
         given = self._tune_config
@@ -135,12 +139,14 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         reason: str = "",
     ) -> dict[str, Any]:
         found = metrics or {}
+        notes, self._notes[:] = "; ".join(self._notes), []
         return {
             "done": done,
             "status": status,
             "fraction": fraction,
             "iteration": iteration,
             "reason": reason,
+            "note": notes,
             UNSEEN_MEAN: found.get(UNSEEN_MEAN),
             QUICK: found.get(QUICK),
         }

@@ -159,7 +159,7 @@ def test_pool_draws_are_recorded(tiny: ImageData, tmp_path: Path) -> None:
     assert len(labels) == 8
     assert set(labels) == {"convnet-w4-d1", "convnet-w4-d1-batchnorm"}
     assert draws["main_probability"] == [[0, 0.5]]
-    assert record["metrics"]["pool/main_probability"] == 0.5
+    assert record["metrics"]["pool/main_probability_mean"] == 0.5
 
 
 def test_trial_json_comes_last(

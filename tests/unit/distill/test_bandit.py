@@ -324,7 +324,7 @@ def test_the_path_is_recorded_and_reported(place: Callable[..., Context]) -> Non
     assert seen == [(3, at[2]), (6, at[4])]
     # Rounds begin at 0, 2, 4, 6 and 8; the last has one iteration.
     values = [next(p for start, p in reversed(path) if start <= i) for i in range(9)]
-    assert record["metrics"]["pool/main_probability"] == pytest.approx(sum(values) / 9)
+    assert record["metrics"]["pool/main_probability_mean"] == pytest.approx(sum(values) / 9)
     assert record["metrics"]["pool/main_probability_last"] == values[-1]
 
 
