@@ -5,6 +5,7 @@ the search does: writers replace files whole, and the plan only grows.
 """
 
 import json
+import math
 import os
 import tomllib
 import warnings
@@ -32,6 +33,7 @@ from harness.schema import (
     EVALUATIONS_FILE,
     FINISHED,
     PLAN_FILE,
+    QUICK,
     SCHEMA_VERSION,
     SEARCH_FILE,
     STATUSES,
@@ -53,6 +55,7 @@ _PANDAS_TYPES = {
     pyarrow.int64(): pd.Int64Dtype(),
     pyarrow.bool_(): pd.BooleanDtype(),
 }
+_STOPPED_COLUMNS = ["trial_id", "iteration", "quick"]
 _THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -100,6 +103,13 @@ class SearchResults:
     ``fired`` (bool), ``value`` (NaN: it does not apply), ``threshold``, ``meaning``."""
     folder: Path = Path()
     """Where the search was read from."""
+    stopped: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=_STOPPED_COLUMNS))
+    """A row for each trial that a scheduler stopped early, in the order of the plan.
+
+    - ``trial_id``: as in ``trials``
+    - ``iteration``: iterations that were done; 0 where it was stopped before it began
+    - ``quick``: its last quick validation score, 0..1; NaN where it has none
+    """
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Table ``[provenance]`` of ``search.toml``: git hash, versions, command line."""
 
@@ -117,6 +127,8 @@ class _Read(NamedTuple):
     status: str
     rows: pyarrow.Table | None = None
     summary: Mapping[str, Any] = {}
+    stopped: tuple[int, float] | None = None
+    """Iteration at which it was stopped early, and its last quick score."""
     warning: str = ""
 
 
@@ -184,6 +196,10 @@ def load_search(folder: Path | str) -> SearchResults:
         # One chunk a column: pandas converts chunk by chunk, and there is one a trial.
         rows=joined.combine_chunks().to_pandas(types_mapper=_PANDAS_TYPES.get),
         trials=trials,
+        stopped=pd.DataFrame(
+            [(name, *one.stopped) for name, one in zip(ids, read, strict=True) if one.stopped],
+            columns=_STOPPED_COLUMNS,
+        ),
         settings=_settings(planned),
         diagnostics=diagnostic_frame(dict(zip(ids, summaries, strict=True))),
         folder=folder,
@@ -305,16 +321,23 @@ def _read_trial(folder: Path) -> _Read:
         status = trial.get("status")
         if status not in STATUSES:
             raise ValueError(f"status is {status!r}, expected one of {', '.join(STATUSES)}")
-        summary = summarise_record(trial)
-        if status not in FINISHED:
-            return _Read(str(status), None, summary)
+        if status == "stopped_early":
+            return _Read(str(status), None, summarise_record(trial), _read_stop(trial))
         path = folder / EVALUATIONS_FILE
-        if status == "stopped_early" and not path.exists():
-            return _Read(str(status), None, summary)
-        return _Read(str(status), _read_rows(path), summary)
+        rows = _read_rows(path) if status in FINISHED else None
+        return _Read(str(status), rows, summarise_record(trial))
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         warning = f"{path}: cannot be read ({error}); the trial counts as an error and is not used"
         return _Read("error", warning=warning)
+
+
+def _read_stop(trial: Mapping[str, Any]) -> tuple[int, float]:
+    """Where a trial was stopped early, and its last quick score."""
+    try:
+        scores = trial[QUICK]
+        return int(trial["stopped"]["iteration"]), float(scores[-1][1]) if scores else math.nan
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"where it was stopped is not there ({error})") from None
 
 
 def _read_rows(path: Path) -> pyarrow.Table:

@@ -20,6 +20,7 @@ from analysis.figures import (
     main_probability_points,
 )
 from analysis.load import SearchResults
+from analysis.stopped import CAPTION, HEADER, stopped_cells, without_stopped
 from analysis.summary import status_counts, summarise
 from analysis.tables import table_caption, table_cells
 from analysis.words import split_of
@@ -36,7 +37,9 @@ class _Figure(NamedTuple):
     caption: str
 
 
-def write_report(searches: Sequence[SearchResults], path: Path | str) -> None:
+def write_report(
+    searches: Sequence[SearchResults], path: Path | str, *, include_stopped: bool = False
+) -> None:
     """Write one HTML file about some searches, whole or not at all.
 
     The file holds its styles and figures, no scripts, and asks for nothing from elsewhere.
@@ -44,6 +47,7 @@ def write_report(searches: Sequence[SearchResults], path: Path | str) -> None:
     Args:
         searches: As ``analysis.load.load`` returns them.
         path: File to write; its folder must exist.
+        include_stopped: Whether to list what was stopped early.
 
     Raises:
         ResultError: The file cannot be written.
@@ -56,7 +60,13 @@ def write_report(searches: Sequence[SearchResults], path: Path | str) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template(_TEMPLATE).render(sections=[_section(one) for one in searches])
+    sections = [
+        {**_section(one), "stopped": stopped_cells(one) if include_stopped else []}
+        for one in searches
+    ]
+    page = environment.get_template(_TEMPLATE).render(
+        sections=sections, stopped_header=HEADER, stopped_caption=CAPTION
+    )
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         aside.write_text(page, encoding="utf-8", newline="\n")
@@ -69,7 +79,8 @@ def write_report(searches: Sequence[SearchResults], path: Path | str) -> None:
 
 def _section(results: SearchResults) -> dict[str, Any]:
     """Everything that the template shows of one search."""
-    frame = by_setting(results)
+    compared = without_stopped(results)
+    frame = by_setting(compared)
     trials = results.trials
     unfinished = trials[~trials["status"].isin(FINISHED)]
     settings = [trials.loc[unfinished.index, name] for name in results.varied]
@@ -83,7 +94,7 @@ def _section(results: SearchResults) -> dict[str, Any]:
         "title": results.title,
         "question": results.question,
         "answer": summarise(results).splitlines(),
-        "figure": _figure(results, frame),
+        "figure": _figure(compared, frame),
         "cells": table_cells(frame),
         "caption": table_caption(frame),
         "counts": status_counts(trials["status"]),

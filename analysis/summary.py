@@ -6,6 +6,7 @@ from analysis.aggregate import by_setting, configuration_text
 from analysis.answers import accuracy_words, best_values, searched_setting, value_words
 from analysis.interaction import interaction_words, pool_and_kd
 from analysis.load import SearchResults
+from analysis.stopped import describe_stopped, without_stopped
 from analysis.words import split_of
 from harness.schema import FINISHED, STATUSES, TEST
 
@@ -18,8 +19,9 @@ def summarise(results: SearchResults) -> str:
 
     Returns:
         Lines of text: the best value or configuration with its mean, interval and n; whether
-        others may be as good; its test accuracy; what is missing.
+        others may be as good; its test accuracy; what is missing, and what was stopped early.
     """
+    every, results = results, without_stopped(results)
     frame = by_setting(results)
     done = frame[frame["n"] > 0]
     if not len(done):
@@ -33,7 +35,7 @@ def summarise(results: SearchResults) -> str:
     else:
         lines = _best_configuration(done, results.varied)
     lines += interaction_words(pool_and_kd(results))
-    return "\n".join([*lines, *_unfinished(results.trials["status"])])
+    return "\n".join([*lines, *_unfinished(every.trials["status"]), *describe_stopped(every)])
 
 
 def status_counts(statuses: pd.Series) -> list[tuple[str, int]]:

@@ -76,7 +76,7 @@ def unfinished_table(results: SearchResults) -> Table:
         "configuration": list(frame["configuration"]),
         "replicate": [str(value) for value in frame["replicate"]],
     }
-    caption = "Planned trials that are in no mean: not run yet, failed, stopped, or diverged."
+    caption = "Planned trials that are in no mean: not run yet, failed, or diverged."
     cells = make_cells(columns, 3, [])
     return Table("unfinished", f"Without a result: {results.title}", frame, cells, caption)
 

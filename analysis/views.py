@@ -11,6 +11,7 @@ from analysis.matrix import matrix_table
 from analysis.published import published_table
 from analysis.render import Table, csv, latex, markdown
 from analysis.scores import scores_table
+from analysis.stopped import without_stopped
 from analysis.tables import leaderboard_table
 from analysis.troubles import diagnostics_table, unfinished_table
 from harness.errors import ConfigError, ResultError, suggest
@@ -26,6 +27,8 @@ TABLES: dict[str, Callable[[SearchResults], Table]] = {
     "unfinished": unfinished_table,
 }
 """Name -> function that makes it."""
+EVERY_TRIAL = frozenset({"diagnostics", "unfinished"})
+"""Tables of single trials; the others compare, and leave out what was stopped early."""
 TEXT_SUFFIXES = (".md", ".tex", ".csv")
 
 
@@ -42,10 +45,9 @@ def make_tables(results: SearchResults, names: Sequence[str] = ()) -> list[Table
     for name in names:
         if name not in TABLES:
             raise ConfigError(f"--table: got '{name}'; {suggest(name, TABLES)}")
-    if names:
-        return [TABLES[name](results) for name in names]
-    found = [make(results) for make in TABLES.values()]
-    return [table for table in found if len(table.frame)]
+    compared = without_stopped(results)
+    found = [TABLES[name](results if name in EVERY_TRIAL else compared) for name in names or TABLES]
+    return found if names else [table for table in found if len(table.frame)]
 
 
 def write_tables(

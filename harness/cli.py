@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from harness.commands.board import board
 from harness.commands.datasets import app as datasets_app
 from harness.commands.evaluate import evaluate
 from harness.commands.export import export
@@ -33,6 +34,7 @@ app.add_typer(spaces_app, name="spaces")
 app.add_typer(datasets_app, name="datasets")
 app.command()(evaluate)
 app.command()(export)
+app.command()(board)
 
 Settings = Annotated[
     list[str] | None,
@@ -112,6 +114,15 @@ def search(
     add_samples: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Extend such a search that is there.")
     ] = None,
+    promote: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Run the N best distillations that were stopped early to their end, with all "
+            "trials that share them.",
+        ),
+    ] = None,
     address: Annotated[
         str, typer.Option(help="local (a private Ray), inline (no Ray), or HOST:PORT.")
     ] = "local",
@@ -144,7 +155,7 @@ def search(
     if dry_run:
         _say(describe_plan(folder, asked))
         return
-    _exit(DONE if run_search(folder, asked, limit) else INCOMPLETE)
+    _exit(DONE if run_search(folder, asked, limit, promote) else INCOMPLETE)
 
 
 @app.command()
@@ -164,6 +175,9 @@ def report(
             "scores, cost, diagnostics or unfinished.",
         ),
     ] = None,
+    include_stopped: Annotated[
+        bool, typer.Option("--include-stopped", help="List what was stopped early, too.")
+    ] = False,
 ) -> None:
     """Print a search's table and answer, and write them, with a figure, as one HTML file."""
     from rich.console import Console
@@ -172,6 +186,7 @@ def report(
     from analysis.load import load
     from analysis.render import terminal
     from analysis.report import write_report
+    from analysis.stopped import stopped_table, without_stopped
     from analysis.summary import summarise
     from analysis.tables import terminal_table
     from analysis.views import make_tables, write_tables
@@ -180,7 +195,10 @@ def report(
     searches = load(out)
     for results in searches:
         if table is None:
-            console.print(terminal_table(by_setting(results), results.title or results.name))
+            frame = by_setting(without_stopped(results))
+            console.print(terminal_table(frame, results.title or results.name))
+            if include_stopped and len(results.stopped):
+                console.print(stopped_table(results))
             _say(summarise(results))
         elif to is None:
             for shown in make_tables(results, [table]):
@@ -193,7 +211,7 @@ def report(
     if table is not None or path.suffix in (".md", ".tex", ".csv"):
         write_tables(searches, path, [] if table is None else [table])
     else:
-        write_report(searches, path)
+        write_report(searches, path, include_stopped=include_stopped)
     _say(f"report: {path}")
 
 

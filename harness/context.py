@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from harness.datasets import ImageData
-from harness.events import Decision, Event
+from harness.events import Decision, Event, Verdict
 from harness.store import Store
 
 
@@ -35,3 +35,5 @@ class Context:
     """Iterations of this distillation that other planned trials need."""
     stopping: Callable[[], bool] = field(default=lambda: False)
     """Asked between iterations and between students: whether to save and stop now."""
+    verdict: Callable[[], Verdict | None] = field(default=lambda: None)
+    """Asked before the first iteration and after each report: a scheduler's verdict, if any."""

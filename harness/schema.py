@@ -20,6 +20,8 @@ STATUSES: tuple[Status, ...] = (
 )
 FINISHED: frozenset[str] = frozenset({"ok", "diverged", "stopped_early"})
 """Statuses that are results; a trial with another one is run again by the next call."""
+ENDED = FINISHED | {"error", "oom"}
+"""Statuses after which a trial is not run again by the same call."""
 NOT_RUN: Status = "not_run"
 
 VALIDATION, TEST = "validation", "test"
@@ -29,16 +31,39 @@ TEST_UNSEEN_MEAN = "test/unseen_mean"
 """The same on test images: recorded, never optimised."""
 QUICK = "validation/quick"
 """Mean validation accuracy of one MLP and one LeNet trained on the set as it stands."""
+POOL_MAIN = "pool/main_probability"
+"""Chance of drawing the main model, by iteration: a curve, in ``pool_draws`` where it changes."""
+POOL_MAIN_MEAN = "pool/main_probability_mean"
+"""Its mean over the iterations."""
+POOL_MAIN_LAST = "pool/main_probability_last"
+"""That of the last iteration."""
+POOL_SIMILARITY = "pool/similarity"
+"""Cosine of the others' image gradients with the main model's, mean by the weights of
+``pool.others``, over draws, and over the first and the last images (``harness.distill.similarity``;
+measured where ``run.similarity_draws`` is above 0)."""
+POOL_SIMILARITY_INITIAL = "pool/similarity_initial"
+"""The same on the first images alone."""
+POOL_SIMILARITY_FINAL = "pool/similarity_final"
+"""The same on the last images alone."""
+POOL_SIMILARITY_MAIN = "pool/similarity_main"
+"""Cosine of two main models with different weights: as near to the main model as any pool gets."""
+LOSS_SLOPE = "matching_loss_slope"
+"""Slope of the logarithm of the main model's matching loss, nats an iteration; below 0: it falls.
+(``harness.diagnostics.matching_loss_slope``)."""
 
 # Names of files and folders of a search.
 SEARCH_FILE = "search.toml"
 PLAN_FILE = "plan.jsonl"
+DECISIONS_FILE = "decisions.jsonl"
+"""What a scheduler decided of each report, in order (``harness.search.stopping``)."""
 TRIALS_FOLDER = "trials"
 TRIAL_FILE = "trial.json"
 EVALUATIONS_FILE = "evaluations.parquet"
 DISTILLED_FILE = "distilled.safetensors"
 IMAGES_FILE = "images.png"
 ERROR_FILE = "error.txt"
+EVENTS_PREFIX = "events.out.tfevents."
+"""Start of the names of a trial's TensorBoard files, see ``harness.tracking``."""
 DRIVER_FILE = ".driver.lease"
 STORE_FOLDER = "store"
 RAY_FOLDER = "ray"
@@ -63,7 +88,11 @@ COLUMNS: tuple[Column, ...] = (
     Column("iterations", "int64", "draws of a network from the pool"),
     Column("pool", "string", "distribution of the non-main members: preset, or label:weight list"),
     Column("main_model", "string", "label of the main model"),
-    Column("main_probability", "float64", "chance of drawing the main model, 0..1"),
+    Column(
+        "main_probability",
+        "float64",
+        "chance of drawing the main model, 0..1: a schedule's last, a bandit's first",
+    ),
     Column("kd_variant", "string", "off, softened, control or legacy"),
     Column("kd_temperature", "float64", "> 0; null where KD is off"),
     Column("kd_alpha", "float64", "weight of the teacher's term, 0..1; null where KD is off"),

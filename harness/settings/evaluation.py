@@ -11,6 +11,10 @@ MAIN = "main"
 """In ``evaluation.students`` and ``kd.teacher``: the main model, whatever ``network`` says."""
 
 
+QUICK_STUDENTS = ("mlp", "lenet")
+"""Networks of the quick scores that a trial reports on its way."""
+
+
 class KDSettings(Settings):
     """Knowledge distillation of the students (arXiv 2402.13007, formula 1)."""
 
@@ -88,3 +92,6 @@ class RunSettings(Settings):
     """Iterations between progress reports with a quick validation score."""
     checkpoint_every: int = Field(default=100, ge=1)
     """Iterations between saved states, from which a killed trial goes on."""
+    similarity_draws: int = Field(default=0, ge=0)
+    """Draws in which each other network of the pool is compared with the main model, on the first
+    and on the last images (``pool/similarity``); 0: it is not measured."""

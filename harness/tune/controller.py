@@ -8,16 +8,18 @@ from typing import Any
 
 from ray import tune
 
-from harness.schema import NOT_RUN, RAY_FOLDER
+from harness.schema import NOT_RUN, QUICK, RAY_FOLDER
 from harness.search.console import SearchConsole
 from harness.search.folder import SearchFolder
 from harness.search.interruption import Interruption
 from harness.search.plan import PlannedTrial
 from harness.search.proposals import Chooser
 from harness.search.schedule import in_order, needed_iterations
+from harness.search.stopping import EarlyStopping
 from harness.tune.resources import Resources
 from harness.tune.searchers import PlanSearcher
-from harness.tune.trainable import TrialWorker
+from harness.tune.trainable import RUNNING, TrialWorker
+from harness.tune.verdicts import VerdictFiles
 
 _LOST_WORKERS_A_TRIAL = 2
 
@@ -33,6 +35,7 @@ def control(
     stop_file: Path,
     interruption: Interruption,
     proposals: Chooser | None = None,
+    stopping: EarlyStopping | None = None,
 ) -> None:
     """Run trials on the connected Ray; see ``harness.tune.run.run_on_ray``."""
     common = {
@@ -41,13 +44,16 @@ def control(
         "store": str(store),
         "stop_file": str(stop_file),
     }
+    verdicts = None
+    if stopping is not None:
+        verdicts = VerdictFiles(folder.path / RAY_FOLDER / "verdicts", stopping)
 
     def fit(
         chosen: Sequence[PlannedTrial], given: Resources, more: Chooser | None
     ) -> Mapping[str, PlannedTrial]:
         needed = needed_iterations(folder.plan)
-        searcher = PlanSearcher(chosen, common, needed, interruption, more, given.slots())
-        _fit(folder, searcher, given, _Events(searcher.known, console, interruption))
+        searcher = PlanSearcher(chosen, common, needed, interruption, more, given.slots(), verdicts)
+        _fit(folder, searcher, given, _Events(searcher.known, console, interruption, verdicts))
         return searcher.known
 
     try:
@@ -89,14 +95,20 @@ def _fit(
 
 
 class _Events(tune.Callback):  # type: ignore[misc]
-    """Tells the console what Tune's controller sees."""
+    """Tells the console what Tune's controller sees, and has reports judged.
+
+    Tune's own scheduler is first in, first out: a trial that is stopped from outside could not
+    say so in its record. Tune lets a trial go on only after it has told of its report here.
+    """
 
     def __init__(
         self,
         known: Mapping[str, PlannedTrial],
         console: SearchConsole,
         interruption: Interruption,
+        verdicts: VerdictFiles | None,
     ) -> None:
+        self._verdicts = verdicts
         self._planned = known
         self._console = console
         self._interruption = interruption
@@ -113,8 +125,13 @@ class _Events(tune.Callback):  # type: ignore[misc]
     ) -> None:
         if result["reason"]:
             self._interruption.request(result["reason"])
+        planned = self._planned[trial.config["trial_id"]]
+        if result["note"]:
+            self._console.say(f"{trial.config['trial_id']}: {result['note']}")
         if not result["done"]:
-            self._console.advanced(self._planned[trial.config["trial_id"]], result["fraction"])
+            self._console.advanced(planned, result["fraction"])
+        if self._verdicts is not None and result["status"] == RUNNING:
+            self._verdicts.report(planned, result["iteration"], result[QUICK])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         planned = self._planned[trial.config["trial_id"]]

@@ -25,6 +25,8 @@ def test_the_readme_s_commands_do_what_it_says(
     assert len(COMMANDS) >= 8
     monkeypatch.chdir(tmp_path)
     for command in COMMANDS:
+        if command.startswith("board "):  # does not end; tests/browser has it
+            continue
         if command == "report runs/demo":  # stands for the demo's own results, which take minutes
             assert call("search", tiny, "--out", "runs/demo", "--address", "inline").status == 0
         said = call(*shlex.split(command))

@@ -38,6 +38,7 @@ def given(out: Path, trial_id: str = "t", **more: Any) -> dict[str, Any]:
         "stop_file": str(out / "ray" / "stop"),
         "keep": [],
         "patient": True,
+        "verdict_file": "",
         "settings": make_config(SETTINGS).model_dump(mode="json"),
         **more,
     }
@@ -83,6 +84,22 @@ def test_a_trial_that_a_scheduler_cuts_is_saved_and_goes_on(tmp_path: Path, how:
     assert again.step()["fraction"] == 2 / 6  # from the store
     assert again.step()["fraction"] == 4 / 6
     assert again.step()["status"] == "ok"
+
+
+def test_a_verdict_ends_a_trial_at_its_next_look(tmp_path: Path) -> None:
+    file = tmp_path / "verdict"
+    file.touch()
+    own = worker(given(tmp_path, verdict_file=str(file)))
+    assert own.step()["iteration"] == 2
+    file.write_text('{"iteration": 2')  # not whole yet: goes on
+    assert own.step()["iteration"] == 4
+    file.write_text('{"iteration": 4, "reason": "too low"}')
+    result = own.step()
+    assert (result["done"], result["status"]) == (True, "stopped_early")
+    assert states(tmp_path) == ["4"]
+    record = json.loads((tmp_path / "trials" / "t" / "trial.json").read_text())
+    assert record["stopped"] == {"iteration": 4, "reason": "too low"}
+    assert record["validation/quick"] == [[2, 0.5], [4, 0.5]]
 
 
 def test_nothing_begins_when_the_search_is_to_stop(tmp_path: Path) -> None:
