@@ -16,7 +16,7 @@ from analysis.aggregate import (
 )
 from analysis.bootstrap import best_shares, bootstrap_interval, resampled_means
 from analysis.load import SearchResults
-from analysis.samples import sample_of, seed_accuracies, student_rows
+from analysis.samples import sample_of, seed_accuracies, shared_sample, student_rows
 from analysis.statistics import (
     LEVEL,
     MOST_REPLICATES,
@@ -80,12 +80,12 @@ def best_values(
     """Return the best value of a numeric setting, for each combination of the other settings.
 
     Values are judged by validation accuracy over unseen students. The interval over values holds
-    95% of the best values of resamples, in which all configurations with the same replicates are
-    resampled alike. The best value is then compared, replicate by replicate, with a reference:
-    that of plain distillation (1.0 for ``pool.main_probability``) where it was searched and is not
-    the best itself, else the runner-up. p values are Holm's, over the comparisons of every value
-    with the reference (of every other value with the best, where the runner-up is the reference).
-    It is settled where p < 0.05, the interval of the difference is above 0 and n is at least 3.
+    95% of the best values of resamples of the replicates that all values share. The best value is
+    then compared, replicate by replicate, with a reference: that of plain distillation (1.0 for
+    ``pool.main_probability``) where it was searched and is not the best itself, else the runner-up.
+    p values are Holm's, over the comparisons of every value with the reference (of every other
+    value with the best, where the runner-up is the reference). It is settled where p < 0.05, the
+    interval of the difference is above 0 and n is at least 3.
 
     A configuration to which one of the other settings does not apply belongs to all of their
     values: at a main-model probability of 1 the distribution of the others plays no part.
@@ -102,7 +102,7 @@ def best_values(
         - ``setting``: its name
         - ``split``: of ``mean`` to ``high`` and of the differences
         - ``best``, ``best_low``, ``best_high``: best value and the ends of its 95% interval, which
-          are values of the search; NaN where a value has one replicate
+          are values of the search; NaN where the values share less than two replicates
         - ``p_best``: share of resamples in which it is the best
         - ``mean``, ``low``, ``high``, ``n``: of the best value, as in ``by_setting``
         - ``reference``: value compared with; NaN where there is no other
@@ -181,7 +181,7 @@ def more_words(more: float, n: int) -> str:
             f"not even {MOST_REPLICATES} replicates would settle a difference as small as this at "
             "this spread"
         )
-    return f"about {int(more)} more replicates would settle it"
+    return f"about {int(more)} more replicate{'' if more == 1 else 's'} would settle it"
 
 
 def more_needed(found: Difference, tests: int) -> float:
@@ -287,10 +287,11 @@ def _judge(arms: list[_Arm], plain: float | None) -> dict[str, Any]:
 
 
 def _spread(arms: list[_Arm], best: _Arm) -> dict[str, float]:
-    """Interval over values and the chance of being the best, where every value has two sets."""
-    if min(len(arm.sample) for arm in arms) < 2:
+    """Interval over values and the chance of being the best, where they share two replicates."""
+    shared = shared_sample([arm.sample for arm in arms])
+    if shared.shape[1] < 2:
         return {}
-    shares = best_shares(resampled_means([arm.sample.to_numpy() for arm in arms]))
+    shares = best_shares(resampled_means(shared))
     values = np.array([arm.value for arm in arms])
     reached = np.cumsum(shares)
     low = values[np.searchsorted(reached, 0.025)]

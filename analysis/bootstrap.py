@@ -65,28 +65,23 @@ def bootstrap_interval(values: ArrayLike) -> Interval:
     mean = float(sample.mean())
     if n == 1:
         return Interval(mean, math.nan, math.nan, 1)
-    low, high = np.quantile(resampled_means([sample])[:, 0], _tails())
+    low, high = np.quantile(resampled_means(sample[None])[:, 0], _tails())
     return Interval(mean, float(low), float(high), n)
 
 
-def resampled_means(samples: list[Array]) -> Array:
+def resampled_means(samples: Array) -> Array:
     """Return resampled means, [B, C].
 
-    Samples of one shape are resampled alike, row by row: where rows are replicates and paired,
-    so are the resamples. Those of another shape are resampled independently of them. One factor
-    stretches all samples with equally many sets, or it would undo the pairing.
+    All configurations are resampled alike: where row s of each is the same replicate, so are the
+    rows of a resample. One factor stretches all of them, or it would undo the pairing.
 
     Args:
-        samples: For each configuration, [S, K] with S >= 2, as ``as_sample`` returns it.
+        samples: [C, S, K], finite, S >= 2; ``analysis.samples.shared_sample`` makes them.
     """
-    found = np.empty((RESAMPLES, len(samples)))
-    for n in {len(sample) for sample in samples}:
-        places = [place for place, sample in enumerate(samples) if len(sample) == n]
-        own = [samples[place] for place in places]
-        stretch = _stretch(own)
-        for place, sample in zip(places, own, strict=True):
-            mean = sample.mean()
-            found[:, place] = mean + stretch * (weights(*sample.shape) @ (sample.ravel() - mean))
+    count, n, students = samples.shape
+    flat = samples.reshape(count, n * students).T
+    means = flat.mean(axis=0)
+    found: Array = means + _stretch(samples) * (weights(n, students) @ (flat - means))
     return found
 
 
@@ -134,24 +129,22 @@ def weights(n: int, students: int) -> Array:
     return found
 
 
-def _stretch(samples: list[Array]) -> float:
+def _stretch(samples: Array) -> float:
     """Factor by which resampled means move away from the mean; see the module.
 
     Args:
-        samples: With equally many sets; their variances are pooled.
+        samples: [C, S, K], whose variances are pooled.
     """
-    wanted, got = 0.0, 0.0
-    for sample in samples:
-        n, students = sample.shape
-        between = float(sample.mean(axis=1).var(ddof=1))
-        within = float(sample.var(axis=1).mean()) / students
-        # Sets differ at least by what their students' noise makes of equal ones.
-        floor = within * students / (students - 1) if students > 1 else 0.0
-        wanted += max(between, floor) / n
-        got += (between * (n - 1) / n + within) / n
+    _, n, students = samples.shape
+    between = samples.mean(axis=2).var(axis=1, ddof=1)
+    within = samples.var(axis=2).mean(axis=1) / students
+    # Sets differ at least by what their students' noise makes of equal ones.
+    floor = within * students / (students - 1) if students > 1 else 0.0
+    wanted = float(np.maximum(between, floor).sum())
+    got = float((between * (n - 1) / n + within).sum())
     if got == 0.0:
         return 1.0
-    quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, len(samples[0]) - 1)
+    quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)
     return float(quantile / stats.norm.ppf(0.5 + CONFIDENCE / 2) * math.sqrt(wanted / got))
 
 

@@ -5,12 +5,9 @@ the search does: writers replace files whole, and the plan only grows.
 """
 
 import json
-import math
-import os
 import tomllib
 import warnings
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,36 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow
-from pyarrow import parquet
 
-from analysis.records import (
-    diagnostic_frame,
-    flatten,
-    parse_object,
-    record_columns,
-    summarise_record,
-)
+from analysis.records import diagnostic_frame, flatten, parse_object, record_columns
+from analysis.trials import read_trials
 from harness.errors import ResultError
-from harness.schema import (
-    COLUMNS,
-    EVALUATIONS_FILE,
-    FINISHED,
-    PLAN_FILE,
-    QUICK,
-    SCHEMA_VERSION,
-    SEARCH_FILE,
-    STATUSES,
-    TRIAL_FILE,
-    TRIALS_FOLDER,
-)
+from harness.schema import PLAN_FILE, SEARCH_FILE, TRIAL_FILE, TRIALS_FOLDER
 
-_ARROW_TYPES = {
-    "string": pyarrow.string(),
-    "int64": pyarrow.int64(),
-    "float64": pyarrow.float64(),
-    "bool": pyarrow.bool_(),
-}
-_SCHEMA = pyarrow.schema([(column.name, _ARROW_TYPES[column.type]) for column in COLUMNS])
 # Spelled out, because the defaults differ between pandas 2 and 3 and depend on which values are
 # null: a search with one diverged trial would turn every student_seed into a float.
 _PANDAS_TYPES = {
@@ -56,7 +29,6 @@ _PANDAS_TYPES = {
     pyarrow.bool_(): pd.BooleanDtype(),
 }
 _STOPPED_COLUMNS = ["trial_id", "iteration", "quick"]
-_THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,17 +93,6 @@ class _Planned(NamedTuple):
     config: dict[str, Any]
 
 
-class _Read(NamedTuple):
-    """What a trial's folder says."""
-
-    status: str
-    rows: pyarrow.Table | None = None
-    summary: Mapping[str, Any] = {}
-    stopped: tuple[int, float] | None = None
-    """Iteration at which it was stopped early, and its last quick score."""
-    warning: str = ""
-
-
 def load(folders: Iterable[Path | str]) -> list[SearchResults]:
     """Read several searches.
 
@@ -167,16 +128,11 @@ def load_search(folder: Path | str) -> SearchResults:
     search = _read_search(folder)
     varied = tuple(_table(search, "space", folder))
     planned = _read_plan(folder / PLAN_FILE, varied)
-    folders = [folder / TRIALS_FOLDER / trial.trial_id for trial in planned]
-    # Threads: pyarrow decodes without the interpreter's lock.
-    with ThreadPoolExecutor(_THREADS) as pool:
-        read = list(pool.map(_read_trial, folders, chunksize=16))
+    read, rows = read_trials([folder / TRIALS_FOLDER / trial.trial_id for trial in planned])
     for one in read:
         if one.warning:
             warnings.warn(one.warning, stacklevel=2)
-    tables = [one.rows for one in read if one.rows is not None]
-    joined = pyarrow.concat_tables(tables) if tables else _SCHEMA.empty_table()
-    summaries = [one.summary for one in read]
+    records = [one.record for one in read]
     ids = [trial.trial_id for trial in planned]
     trials = pd.DataFrame(
         {
@@ -184,7 +140,7 @@ def load_search(folder: Path | str) -> SearchResults:
             "status": [one.status for one in read],
             "replicate": np.array([trial.replicate for trial in planned], dtype="int64"),
             **{name: [_compact(trial.point.get(name)) for trial in planned] for name in varied},
-            **record_columns(summaries),
+            **record_columns(records),
         }
     )
     name = folder.resolve().name
@@ -193,15 +149,14 @@ def load_search(folder: Path | str) -> SearchResults:
         title=str(search.get("title", name)),
         question=str(search.get("question", "")),
         varied=varied,
-        # One chunk a column: pandas converts chunk by chunk, and there is one a trial.
-        rows=joined.combine_chunks().to_pandas(types_mapper=_PANDAS_TYPES.get),
+        rows=rows.to_pandas(types_mapper=_PANDAS_TYPES.get),
         trials=trials,
         stopped=pd.DataFrame(
             [(name, *one.stopped) for name, one in zip(ids, read, strict=True) if one.stopped],
             columns=_STOPPED_COLUMNS,
         ),
         settings=_settings(planned),
-        diagnostics=diagnostic_frame(dict(zip(ids, summaries, strict=True))),
+        diagnostics=diagnostic_frame(dict(zip(ids, records, strict=True))),
         folder=folder,
         provenance=_table(search, "provenance", folder),
     )
@@ -306,67 +261,6 @@ def _settings(planned: Iterable[_Planned]) -> pd.DataFrame:
     flat = [{"trial_id": trial.trial_id, **flatten(trial.config)} for trial in planned]
     names = dict.fromkeys(["trial_id", *(name for one in flat for name in one)])
     return pd.DataFrame({name: [_compact(one.get(name)) for one in flat] for name in names})
-
-
-def _read_trial(folder: Path) -> _Read:
-    """Read a trial's folder; whatever is wrong with it is a status and a warning."""
-    path = folder / TRIAL_FILE
-    try:
-        try:
-            text = path.read_bytes()
-        except FileNotFoundError:
-            return _Read("not_run")
-        trial = parse_object(text)
-        _check_version(trial.get("schema_version"), path)
-        status = trial.get("status")
-        if status not in STATUSES:
-            raise ValueError(f"status is {status!r}, expected one of {', '.join(STATUSES)}")
-        if status == "stopped_early":
-            return _Read(str(status), None, summarise_record(trial), _read_stop(trial))
-        path = folder / EVALUATIONS_FILE
-        rows = _read_rows(path) if status in FINISHED else None
-        return _Read(str(status), rows, summarise_record(trial))
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
-        warning = f"{path}: cannot be read ({error}); the trial counts as an error and is not used"
-        return _Read("error", warning=warning)
-
-
-def _read_stop(trial: Mapping[str, Any]) -> tuple[int, float]:
-    """Where a trial was stopped early, and its last quick score."""
-    try:
-        scores = trial[QUICK]
-        return int(trial["stopped"]["iteration"]), float(scores[-1][1]) if scores else math.nan
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"where it was stopped is not there ({error})") from None
-
-
-def _read_rows(path: Path) -> pyarrow.Table:
-    # A ParquetFile takes the path as it is; read_table would read columns out of folder names
-    # such as "ipc=1". One thread: the files are small and many.
-    with parquet.ParquetFile(path, pre_buffer=False) as file:
-        table = file.read(use_threads=False)
-    # The version first: a newer file may well have other columns.
-    if "schema_version" in table.column_names:
-        for version in table["schema_version"].unique().to_pylist():
-            _check_version(version, path)
-    if not table.schema.equals(_SCHEMA):
-        names = set(table.column_names)
-        if missing := [name for name in _SCHEMA.names if name not in names]:
-            raise ValueError(f"column '{missing[0]}' is missing")
-        table = table.select(_SCHEMA.names).cast(_SCHEMA)
-    table.validate(full=True)  # a damaged text must not come up later, in the joined table
-    owners = set(table["trial_id"].to_pylist())
-    if not owners <= {path.parent.name}:
-        raise ValueError(f"it holds rows of trial {', '.join(sorted(map(str, owners)))}")
-    return table
-
-
-def _check_version(version: object, path: Path) -> None:
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise ResultError(
-            f"{path}: schema_version is {version}, expected at most {SCHEMA_VERSION}; "
-            "a newer harness wrote it: update the harness"
-        )
 
 
 def _compact(value: Any) -> Any:

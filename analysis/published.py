@@ -134,6 +134,7 @@ def beside_published(results: SearchResults) -> pd.DataFrame:
         if not len(own):
             continue
         first = own.iloc[0]
+        unseen = set(own.loc[own["unseen"], "student"])
         text = configuration_text(list(settings), settings.values())
         for table, method in _places(first):
             same = (cells["table"] == table) & (cells["method"] == method)
@@ -141,7 +142,7 @@ def beside_published(results: SearchResults) -> pd.DataFrame:
             for cell in cells[same].itertuples():
                 if cell.students not in (UNSEEN, *own["student"]):
                     continue
-                if cell.students == UNSEEN and set(own["student"]) < set(STUDENTS[1:]):
+                if cell.students == UNSEEN and unseen != set(STUDENTS[1:]):
                     continue  # a mean over other networks
                 if cell.students not in accuracies:
                     accuracies[cell.students] = seed_accuracies(rows, cell.students)

@@ -40,8 +40,7 @@ def summarise_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, value in _items(record.get("metrics")):
-        if "/" in name:
-            found[name] = _number(value)
+        found[name] = _number(value)
     quick = record.get(QUICK)
     if isinstance(quick, list) and quick and isinstance(quick[-1], list) and len(quick[-1]) == 2:
         found[QUICK] = _number(quick[-1][1])
@@ -70,7 +69,7 @@ def record_columns(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         - ``validation/unseen_mean`` ... : float64, fractions; NaN where there is none
         - ``distill_s`` ... : float64, seconds
-        - ``peak_gib``: float64
+        - ``peak_gib``, and further metrics and timings by name: float64
         - ``device``, ``notes``: texts, empty where there are none
         - ``fired``: names of the diagnostics that fired, joined by ``, ``; empty where none did
     """
@@ -78,11 +77,9 @@ def record_columns(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     texts = ("device", "notes")
     plain = {*METRICS, *TIMINGS, "peak_gib", "diagnostics", *texts}
     more = sorted({name for summary in summaries for name in summary} - plain)
-    metrics = [*METRICS, *(name for name in more if "/" in name)]
-    seconds = [*TIMINGS, *(name for name in more if "/" not in name)]
     columns: dict[str, Any] = {
         name: np.array([summary.get(name, np.nan) for summary in summaries], dtype="float64")
-        for name in (*metrics, *seconds, "peak_gib")
+        for name in (*METRICS, *TIMINGS, "peak_gib", *more)
     }
     for name in texts:
         columns[name] = pd.Series([summary.get(name, "") for summary in summaries], dtype="str")

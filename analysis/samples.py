@@ -1,9 +1,11 @@
 """Accuracies of configurations as samples: a row a distilled set, a column a student seed."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.load import SearchResults
 
@@ -84,6 +86,21 @@ def sample_of(trials: pd.DataFrame, accuracies: pd.DataFrame) -> pd.DataFrame:
     if found.isna().to_numpy().any():
         found = found.T.fillna(found.mean(axis=1)).T
     return found
+
+
+def shared_sample(samples: Sequence[pd.DataFrame]) -> NDArray[np.float64]:
+    """Return the part of several samples that all have: the same replicates and student seeds.
+
+    Args:
+        samples: For each of C configurations, as ``sample_of`` returns it.
+
+    Returns:
+        [C, S, K], rows in the order of the replicates; S = 0 where none is shared.
+    """
+    rows, columns = samples[0].index, samples[0].columns
+    for sample in samples[1:]:
+        rows, columns = rows.intersection(sample.index), columns.intersection(sample.columns)
+    return np.stack([sample.loc[rows, columns].to_numpy(dtype="float64") for sample in samples])
 
 
 def within_std(sample: pd.DataFrame) -> float:

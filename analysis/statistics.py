@@ -18,6 +18,10 @@ MOST_REPLICATES = 1000
 """More than so many are not worth asking for."""
 
 
+_ROUNDING = 1e-12
+"""Accuracies are counts over counts: differences below this are the arithmetic's."""
+
+
 class Difference(NamedTuple):
     """Mean of paired differences."""
 
@@ -86,8 +90,11 @@ def paired_difference(values: ArrayLike) -> Difference:
         return Difference(mean, low, high, math.nan, math.nan, n)
     means = sample.mean(axis=1)
     std = float(means.std(ddof=1))
-    # Equal differences have no spread to test against.
-    p = float(mean == 0.0) if std == 0.0 else float(stats.ttest_1samp(means, 0.0).pvalue)
+    if std < _ROUNDING:
+        # Equal differences have no spread to test against.
+        p = float(abs(mean) < _ROUNDING)
+    else:
+        p = float(stats.ttest_1samp(means, 0.0).pvalue)
     return Difference(mean, low, high, std, p, n)
 
 
@@ -124,7 +131,7 @@ def replicates_needed(difference: float, std: float, tests: int = 1) -> int | No
     """
     if not (math.isfinite(difference) and math.isfinite(std)) or difference == 0.0:
         return None
-    if std == 0.0:
+    if std < _ROUNDING:
         return 3
     n = np.arange(3, MOST_REPLICATES + 1)
     critical = stats.t.ppf(1 - LEVEL / tests / 2, n - 1)

@@ -11,7 +11,7 @@ from analysis.answers import subtract
 from analysis.bootstrap import best_shares, resampled_means
 from analysis.load import SearchResults
 from analysis.render import Cells, Table, make_cells, markdown, terminal
-from analysis.samples import sample_of, seed_accuracies, student_rows
+from analysis.samples import sample_of, seed_accuracies, shared_sample, student_rows
 from analysis.statistics import holm, interquartile_mean, paired_difference
 from analysis.words import interval, percent, split_of
 from harness.schema import TEST, UNSEEN_MEAN
@@ -37,7 +37,8 @@ def leaderboard(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFra
 
         - ``iqm``: interquartile mean over sets and student seeds, a fraction
         - ``p_best``: share of resamples in which it has the highest mean, among the
-          configurations with two sets or more; NaN for others
+          configurations with two sets or more, on the replicates that these share; NaN for
+          others, and where these share less than two
         - ``behind``, ``behind_low``, ``behind_high``: the best's accuracy minus its own on shared
           replicates, fractions; NaN for the best itself
         - ``p``: of that difference, paired t test, Holm's over the configurations
@@ -50,8 +51,9 @@ def leaderboard(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFra
     frame["p_best"] = np.nan
     several = [place for place, sample in enumerate(samples) if len(sample) > 1]
     if several:
-        shares = best_shares(resampled_means([samples[place].to_numpy() for place in several]))
-        frame.loc[several, "p_best"] = shares
+        shared = shared_sample([samples[place] for place in several])
+        if shared.shape[1] > 1:
+            frame.loc[several, "p_best"] = best_shares(resampled_means(shared))
     ranks = frame["mean"].rank(method="first", ascending=False)
     best = None if ranks.isna().all() else int(ranks.idxmin())
     found = [

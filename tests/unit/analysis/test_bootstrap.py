@@ -54,7 +54,7 @@ def test_it_is_the_same_each_time() -> None:
 def test_pairing_and_the_chance_of_being_best() -> None:
     # The replicates move by 0.1, the second configuration is 0.01 above the first in each.
     first = SETS[:, None] * 10
-    shares = best_shares(resampled_means([first, first + 0.01, first - 1]))
+    shares = best_shares(resampled_means(np.stack([first, first + 0.01, first - 1])))
     assert shares.tolist() == [0.0, 1.0, 0.0]
     assert best_shares(np.array([[1.0, 1.0], [0.0, 2.0]])).tolist() == [0.25, 0.75]
 

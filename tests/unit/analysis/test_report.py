@@ -43,7 +43,7 @@ def report(folders: list[Path], path: Path) -> Page:
 def test_answer_for_the_main_probability(probability_search: Path) -> None:
     assert summarise(load_search(probability_search)).splitlines() == [
         "Best main-model probability: undecided at n = 2; 1 [1, 1] has the highest mean, "
-        "10.0 points [10.0, 10.0] above 0.5; about 1 more replicates would settle it",
+        "10.0 points [10.0, 10.0] above 0.5; about 1 more replicate would settle it",
         "Mean validation accuracy of unseen students at 1: 61.0% [51.8, 70.2], n = 2",
         "On test images: 59.0% [49.8, 68.2], n = 2",
         "5 of 6 planned trials finished (1 not run)",
@@ -53,16 +53,16 @@ def test_answer_for_the_main_probability(probability_search: Path) -> None:
 def test_answer_that_is_settled(make_search: MakeSearch) -> None:
     trials = [
         {
-            "point": {"ipc": str(ipc), "kd.alpha": None},
+            "point": {"pool.others": others, "kd.alpha": None},
             "students": {"mlp": [mean]},
             "replicate": place,
         }
-        for ipc, means in {1: (0.3, 0.31), 10: (0.8, 0.81)}.items()
+        for others, means in {"diverse": (0.3, 0.31), "similar": (0.8, 0.81)}.items()
         for place, mean in enumerate(means)
     ]
-    results = load_search(make_search(trials, varied=["ipc", "kd.alpha"]))
+    results = load_search(make_search(trials, varied=["pool.others", "kd.alpha"]))
     assert summarise(results).splitlines() == [
-        "Best configuration: ipc = 10; mean validation accuracy of unseen students "
+        "Best configuration: pool.others = similar; mean validation accuracy of unseen students "
         "80.5% [75.9, 85.1], n = 2",
         "On test images: 78.5% [73.9, 83.1], n = 2",
     ]
