@@ -21,6 +21,8 @@ from analysis.load import SearchResults, load, load_search, read_record
 from analysis.matrix import architecture_matrix
 from analysis.published import beside_published
 from analysis.scores import scores
+from analysis.similarity import pool_similarity, similarity_correlations
+from analysis.stopped import without_stopped
 from analysis.summary import summarise
 from analysis.tables import leaderboard
 from analysis.troubles import fired_diagnostics, unfinished
@@ -42,9 +44,12 @@ __all__ = [
     "load_search",
     "make_tables",
     "pool_and_kd",
+    "pool_similarity",
     "read_record",
     "scores",
+    "similarity_correlations",
     "summarise",
     "unfinished",
+    "without_stopped",
     "write_tables",
 ]

@@ -1,7 +1,7 @@
 """From rows to one line a configuration: means over distilled sets, with their intervals."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -195,6 +195,11 @@ def check_count(what: str, got: int, expected: int) -> None:
     """
     if got != expected:
         raise AssertionError(f"{what}: got {got}, expected {expected}; please report this")
+
+
+def applying(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a configuration that apply to it: those that are not missing."""
+    return {name: value for name, value in settings.items() if not is_missing(value)}
 
 
 def setting_text(value: object) -> str:

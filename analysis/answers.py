@@ -8,13 +8,14 @@ import pandas as pd
 
 from analysis.aggregate import (
     Configuration,
+    applying,
     configuration_text,
     is_missing,
     list_configurations,
     metric_split,
     setting_text,
 )
-from analysis.bootstrap import best_shares, bootstrap_interval, resampled_means
+from analysis.bootstrap import TAILS, best_shares, bootstrap_interval, resampled_means
 from analysis.load import SearchResults
 from analysis.samples import sample_of, seed_accuracies, shared_sample, student_rows
 from analysis.statistics import (
@@ -224,7 +225,7 @@ def _groups(found: list[Configuration], setting: str) -> list[tuple[str, list[Co
     own = [one for one in found if not is_missing(one.settings[setting])]
     keys: list[dict[str, Any]] = []
     for one in own:
-        key = {k: v for k, v in one.settings.items() if k != setting and not is_missing(v)}
+        key = {k: v for k, v in applying(one.settings).items() if k != setting}
         if key not in keys:
             keys.append(key)
     # One that another extends has no values of its own to be compared.
@@ -294,8 +295,8 @@ def _spread(arms: list[_Arm], best: _Arm) -> dict[str, float]:
     shares = best_shares(resampled_means(shared))
     values = np.array([arm.value for arm in arms])
     reached = np.cumsum(shares)
-    low = values[np.searchsorted(reached, 0.025)]
-    high = values[min(int(np.searchsorted(reached, 0.975)), len(values) - 1)]
+    low = values[np.searchsorted(reached, TAILS[0])]
+    high = values[min(int(np.searchsorted(reached, TAILS[1])), len(values) - 1)]
     return {
         "best_low": float(min(low, best.value)),
         "best_high": float(max(high, best.value)),

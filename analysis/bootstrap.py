@@ -30,6 +30,8 @@ Array = NDArray[np.float64]
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+"""Shares of resamples below the ends of an interval."""
 _SEED = 20240213
 
 
@@ -65,7 +67,7 @@ def bootstrap_interval(values: ArrayLike) -> Interval:
     mean = float(sample.mean())
     if n == 1:
         return Interval(mean, math.nan, math.nan, 1)
-    low, high = np.quantile(resampled_means(sample[None])[:, 0], _tails())
+    low, high = np.quantile(resampled_means(sample[None])[:, 0], TAILS)
     return Interval(mean, float(low), float(high), n)
 
 
@@ -146,7 +148,3 @@ def _stretch(samples: Array) -> float:
         return 1.0
     quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)
     return float(quantile / stats.norm.ppf(0.5 + CONFIDENCE / 2) * math.sqrt(wanted / got))
-
-
-def _tails() -> tuple[float, float]:
-    return (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2

@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.aggregate import (
     Configuration,
+    applying,
     configuration_text,
     is_missing,
     list_configurations,
@@ -22,9 +23,10 @@ from analysis.answers import (
     subtract,
 )
 from analysis.load import SearchResults
+from analysis.render import Table, make_cells
 from analysis.samples import sample_of, seed_accuracies, student_rows
 from analysis.statistics import paired_difference
-from analysis.words import interval, points
+from analysis.words import interval, percent, points, split_of
 from harness.errors import ConfigError
 from harness.schema import UNSEEN_MEAN
 
@@ -178,6 +180,33 @@ def interaction_words(frame: pd.DataFrame) -> list[str]:
     return lines
 
 
+def interaction_table(results: SearchResults) -> Table:
+    """Return ``pool_and_kd`` as a table."""
+    frame = pool_and_kd(results)
+    columns: dict[str, list[str]] = {"group": list(frame["group"])} if frame["group"].any() else {}
+    for name in ("first", "second"):
+        columns[name] = [
+            f"{setting} {setting_text(before)} to {setting_text(after)}"
+            for setting, before, after in zip(
+                frame[name], frame[f"{name}_from"], frame[f"{name}_to"], strict=True
+            )
+        ]
+    columns["effect"] = list(frame["effect"])
+    settings = len(columns)
+    columns["points"] = [percent(value) for value in frame["mean"]]
+    columns["95% interval"] = list(map(interval, frame["low"], frame["high"]))
+    columns["p"] = ["-" if math.isnan(p) else f"{p:.3f}" for p in frame["p"]]
+    columns["n"] = [str(n) for n in frame["n"]]
+    columns["settled"] = ["yes" if settled else "no" for settled in frame["settled"]]
+    caption = (
+        f"Effects on the accuracy of unseen students on {split_of(frame)} images, in points, on n "
+        "shared replicates, with 95% intervals; p by the paired t test. interaction: what the "
+        "first change gains more where the second is made too."
+    )
+    cells = make_cells(columns, settings, list(frame["effect"] == "interaction"))
+    return Table("interaction", f"Pool and KD: {results.title}", frame, cells, caption)
+
+
 def _squares(
     found: list[Configuration], first: Change, second: Change
 ) -> list[tuple[str, dict[tuple[int, int], Configuration]]]:
@@ -195,7 +224,7 @@ def _squares(
             else -1
             for change in (first, second)
         )
-        rest = {k: v for k, v in one.settings.items() if k not in changes and not is_missing(v)}
+        rest = {k: v for k, v in applying(one.settings).items() if k not in changes}
         if -1 not in place:
             by_place.setdefault((place[0], place[1]), []).append((rest, one))
     squares = []

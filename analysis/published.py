@@ -177,13 +177,13 @@ def published_table(results: SearchResults, table: int) -> Table:
     students = [name for name in (*STUDENTS, UNSEEN) if name in set(frame["students"])]
     keys = ["ipc", "iterations", "method", "configuration"]
     lines: dict[tuple[str, ...], dict[str, str]] = {}
-    for row in frame.itertuples():
-        key = (str(row.ipc), str(row.iterations), row.method, row.configuration)
-        ends = interval(row.low, row.high)
-        own = percent(row.mean) + ("" if ends == "-" else f" {ends}")
-        mark = " ≠" if row.excluded else ""
-        text = f"{own} / {percent(row.published)} ({100 * row.difference:+.1f}){mark}"
-        lines.setdefault(key, {})[row.students] = text
+    for row in frame.to_dict("records"):
+        key = (str(row["ipc"]), str(row["iterations"]), row["method"], row["configuration"])
+        ends = interval(row["low"], row["high"])
+        own = percent(row["mean"]) + ("" if ends == "-" else f" {ends}")
+        mark = " ≠" if row["excluded"] else ""
+        text = f"{own} / {percent(row['published'])} ({100 * row['difference']:+.1f}){mark}"
+        lines.setdefault(key, {})[row["students"]] = text
     columns = {name: [key[place] for key in lines] for place, name in enumerate(keys)}
     columns |= {name: [cells.get(name, "-") for cells in lines.values()] for name in students}
     caption = (

@@ -14,13 +14,14 @@ Each is made for a replicate from rows of that replicate, then averaged.
 """
 
 import math
+from collections.abc import Mapping
+from statistics import fmean
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from analysis.aggregate import list_configurations, setting_text
-from analysis.bootstrap import Interval, bootstrap_interval
+from analysis.bootstrap import bootstrap_interval
 from analysis.load import SearchResults
 from analysis.render import Table, make_cells
 from analysis.samples import student_rows
@@ -38,26 +39,46 @@ SCORE_COLUMNS = (
 """Columns of ``scores`` that are not settings."""
 
 _TASK = ["dataset", "protocol", "student", "replicate"]
-_RECIPE = ["epochs", "augmentation", "kd_variant", "kd_temperature", "kd_alpha"]
+_KD = ["kd_variant", "kd_temperature", "kd_alpha"]
 _SETTINGS = ["evaluation.lr", "evaluation.batch"]
+_RECIPE = ["epochs", "augmentation", *_SETTINGS]
 _SET = ["method", "ipc", "iterations", "pool", "main_model", "main_probability"]
+_NONE = "none"
 _OF_STUDENTS = ("trial_id", "seed", "kd.", "evaluation.", "run.", "elf.")
 """Settings, or starts of their names, that are no part of what a distilled set is made from."""
 
 
-class _Rows(NamedTuple):
-    """Mean accuracy of each trial and student, with all that says which rows match."""
+class _Means:
+    """Mean accuracy of the rows that agree in some columns."""
 
-    frame: pd.DataFrame
+    def __init__(self, rows: pd.DataFrame, *names: str) -> None:
+        self._names = names
+        found: dict[tuple[Any, ...], list[float]] = {}
+        keys = zip(*(rows[name] for name in names), strict=True)
+        for key, accuracy in zip(keys, rows["accuracy"], strict=True):
+            found.setdefault(key, []).append(accuracy)
+        self._means = {key: fmean(values) for key, values in found.items()}
 
-    def accuracy(self, *like: "dict[str, Any]") -> float:
-        """Mean accuracy of the rows that agree in all these values; NaN where there are none."""
-        mask = np.ones(len(self.frame), dtype=bool)
-        for values in like:
-            for name, value in values.items():
-                column = self.frame[name]
-                mask &= (column.isna() if pd.isna(value) else column == value).to_numpy(dtype=bool)
-        return float(self.frame["accuracy"].to_numpy()[mask].mean()) if mask.any() else math.nan
+    def like(self, row: Mapping[Any, Any], **other: Any) -> float:
+        """Mean of those that agree with a row, but for ``other``; NaN where there are none."""
+        wanted = {**row, **other}
+        return self._means.get(tuple(wanted[name] for name in self._names), math.nan)
+
+
+class _Known(NamedTuple):
+    """What the scores of a row are made of."""
+
+    random: _Means
+    """Random images, by the whole recipe."""
+    random_augmented: _Means
+    """Random images, by KD and augmentation."""
+    full_data: _Means
+    plain: _Means
+    """The same set, without KD and augmentation."""
+    augmented: _Means
+    """The same set, by KD and augmentation."""
+    augmentations: tuple[str, ...]
+    """Those that occur, but for none."""
 
 
 def scores(results: SearchResults, baselines: SearchResults | None = None) -> pd.DataFrame:
@@ -80,32 +101,23 @@ def scores(results: SearchResults, baselines: SearchResults | None = None) -> pd
     """
     rows = _rows(results)
     pooled = rows if baselines is None else pd.concat([rows, _rows(baselines)], ignore_index=True)
-    known = _Rows(pooled)
+    known = _know(pooled)
+    found = list_configurations(results)
+    places = {name: place for place, one in enumerate(found) for name in one.trials["trial_id"]}
+    own = rows[~rows["method"].isin(BASELINES)]
+    own = own.assign(place=own["trial_id"].map(places)).sort_values("place", kind="stable")
+    own = own.drop_duplicates(["place", "replicate", "student"])
     records: list[dict[str, Any]] = []
-    for settings, trials in list_configurations(results):
-        own = rows[rows["trial_id"].isin(trials["trial_id"]) & ~rows["method"].isin(BASELINES)]
-        own = own.drop_duplicates(["replicate", "student"])
-        for student, part in own.groupby("student", sort=False):
-            found = [_scores_of(row, known) for row in part.to_dict("records")]
-            values: dict[str, Any] = {}
-            for name in SCORES:
-                finite = [one[name] for one in found if not math.isnan(one[name])]
-                ends: Interval = bootstrap_interval(finite)
-                values |= {
-                    name: ends.mean,
-                    f"{name}_low": ends.low,
-                    f"{name}_high": ends.high,
-                    f"{name}_n": ends.n,
-                }
-            records.append(
-                {
-                    **settings,
-                    "student": student,
-                    "is_main": student == part["main_model"].iloc[0],
-                    **values,
-                    "missing": _missing(values, part.iloc[0]),
-                }
-            )
+    for _, part in own.groupby(["place", "student"], sort=False):
+        place, student, main_model = part.iloc[0][["place", "student", "main_model"]]
+        made = [_scores_of(row, known) for row in part.to_dict("records")]
+        values: dict[str, Any] = {}
+        for name in SCORES:
+            ends = bootstrap_interval([one[name] for one in made if not math.isnan(one[name])])
+            named = (name, f"{name}_low", f"{name}_high", f"{name}_n")
+            values |= dict(zip(named, ends, strict=True))
+        head = {**found[place].settings, "student": student, "is_main": student == main_model}
+        records.append({**head, **values, "missing": _missing(values)})
     return pd.DataFrame(records, columns=[*results.varied, *SCORE_COLUMNS])
 
 
@@ -155,40 +167,47 @@ def _rows(results: SearchResults) -> pd.DataFrame:
     """A row for each trial and student, means over its student seeds that did not diverge."""
     rows = student_rows(results, TEST)
     rows = rows[rows["counted"]]
-    keys = ["trial_id", *dict.fromkeys([*_TASK, *_SET, *_RECIPE])]
+    keys = ["trial_id", *_TASK, *_SET, *_KD, "epochs", "augmentation"]
     rows = rows.assign(accuracy=rows["accuracy"].astype("float64"))
     frame = rows.groupby(keys, dropna=False, sort=False)["accuracy"].mean().reset_index()
     settings = results.settings.reindex(columns=["trial_id", *_SETTINGS])
     names = [name for name in results.settings.columns if not name.startswith(_OF_STUDENTS)]
-    settings["made_by"] = (
-        results.settings[names].astype("str").agg("|".join, axis=1) if names else ""
+    made_by = zip(*(results.settings[name] for name in names), strict=True)
+    settings["made_by"] = [str(values) for values in made_by] if names else ""
+    frame = frame.merge(settings, on="trial_id", how="left", validate="many_to_one")
+    # None, unlike NaN, is equal to itself.
+    return frame.astype("object").where(frame.notna(), None)
+
+
+def _know(rows: pd.DataFrame) -> _Known:
+    random = rows[rows["method"] == RANDOM]
+    hard = rows[(rows["kd_variant"] == "off") & (rows["augmentation"] == _NONE)]
+    made = [*_TASK, *_SET, "made_by"]
+    return _Known(
+        random=_Means(random, *_TASK, "ipc", *_KD, *_RECIPE),
+        random_augmented=_Means(random, *_TASK, "ipc", *_KD, "augmentation"),
+        full_data=_Means(rows[rows["method"] == FULL_DATA], *_TASK),
+        plain=_Means(hard, *made),
+        augmented=_Means(rows, *made, *_KD, "augmentation"),
+        augmentations=tuple(sorted(set(rows["augmentation"]) - {_NONE})),
     )
-    return frame.merge(settings, on="trial_id", how="left", validate="many_to_one")
 
 
-def _scores_of(row: dict[str, Any], known: _Rows) -> dict[str, float]:
+def _scores_of(row: Mapping[Any, Any], known: _Known) -> dict[str, float]:
     """The four scores of a replicate and student."""
-    task = {name: row[name] for name in _TASK}
-    made = {name: row[name] for name in (*_SET, "made_by")}
-    random = {"method": RANDOM, "ipc": row["ipc"]}
-    recipe = {name: row[name] for name in (*_RECIPE, *_SETTINGS)}
-    kd = {name: row[name] for name in _RECIPE if name.startswith("kd_")}
-    ior = row["accuracy"] - known.accuracy(task, random, recipe)
-    plain = {"kd_variant": "off", "augmentation": "none"}
-    hlr = known.accuracy(task, {"method": FULL_DATA}) - known.accuracy(task, made, plain)
-    gains = {
-        name: known.accuracy(task, made, kd, {"augmentation": name})
-        - known.accuracy(task, random, kd, {"augmentation": name})
-        for name in known.frame["augmentation"].unique()
-    }
-    augmented = [value for name, value in gains.items() if name != "none" and value == value]
-    ars = math.nan
-    if augmented and "none" in gains:
-        ars = augmentation_robust(augmented[0], gains["none"])
+    ior = row["accuracy"] - known.random.like(row)
+    hlr = known.full_data.like(row) - known.plain.like(row)
+    plain, *augmented = (
+        known.augmented.like(row, augmentation=name)
+        - known.random_augmented.like(row, augmentation=name)
+        for name in (_NONE, *known.augmentations)
+    )
+    gain = next((value for value in augmented if not math.isnan(value)), math.nan)
+    ars = augmentation_robust(gain, plain)
     return {"ior": ior, "hlr": hlr, "lrs": label_robust(ior, hlr), "ars": ars}
 
 
-def _missing(values: dict[str, Any], row: pd.Series) -> str:
+def _missing(values: Mapping[str, Any]) -> str:
     """What to run for the scores that are not there."""
     found = []
     if math.isnan(values["ior"]):

@@ -55,7 +55,7 @@ def leaderboard(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFra
         if shared.shape[1] > 1:
             frame.loc[several, "p_best"] = best_shares(resampled_means(shared))
     ranks = frame["mean"].rank(method="first", ascending=False)
-    best = None if ranks.isna().all() else int(ranks.idxmin())
+    best = None if ranks.isna().all() else int(ranks.argmin())
     found = [
         paired_difference([]) if best in (None, place) else
         paired_difference(subtract(samples[best], sample))

@@ -6,11 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.cost import cost_table
+from analysis.interaction import interaction_table
 from analysis.load import SearchResults
 from analysis.matrix import matrix_table
 from analysis.published import published_table
 from analysis.render import Table, csv, latex, markdown
 from analysis.scores import scores_table
+from analysis.similarity import similarity_table
 from analysis.stopped import without_stopped
 from analysis.tables import leaderboard_table
 from analysis.troubles import diagnostics_table, unfinished_table
@@ -22,6 +24,8 @@ TABLES: dict[str, Callable[[SearchResults], Table]] = {
     "table4": lambda results: published_table(results, 4),
     "table5": lambda results: published_table(results, 5),
     "scores": scores_table,
+    "interaction": interaction_table,
+    "pool_similarity": similarity_table,
     "cost": cost_table,
     "diagnostics": diagnostics_table,
     "unfinished": unfinished_table,

@@ -172,7 +172,7 @@ def report(
         typer.Option(
             metavar="NAME",
             help="Print this table alone, or write it: leaderboard, matrix, table4, table5, "
-            "scores, cost, diagnostics or unfinished.",
+            "scores, interaction, pool_similarity, cost, diagnostics or unfinished.",
         ),
     ] = None,
     include_stopped: Annotated[

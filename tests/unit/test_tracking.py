@@ -120,6 +120,13 @@ def test_what_diverged_has_gaps_and_no_picture(tmp_path: Path) -> None:
     assert pictures(tmp_path / DONE_FILE) == {}
 
 
+def test_a_baseline_that_draws_nothing_has_its_accuracies(tmp_path: Path) -> None:
+    own = record(matching_loss=[], pool_draws={"main_probability": []})
+    tracker(tmp_path).finish(own)
+    assert scalars(tmp_path / DONE_FILE, POOL_MAIN) == []
+    assert [value for _, value in scalars(tmp_path / DONE_FILE, "validation/unseen_mean")] == [0.75]
+
+
 def test_a_curve_and_the_pictures_are_bounded(tmp_path: Path) -> None:
     own = tracker(tmp_path)
     for iteration in range(5, 10_000, 5):

@@ -82,7 +82,7 @@ def test_few_replicates_are_undecided(make_search: MakeSearch, n: int) -> None:
     results = search(make_search, arms)
     assert not best_values(results)["settled"].any()
     assert f"undecided at n = {n}; 1" in summarise(results)
-    assert "more replicates" in summarise(results)
+    assert "more replicate" in summarise(results)
 
 
 def test_a_setting_that_does_not_apply_belongs_to_all_values(make_search: MakeSearch) -> None:
