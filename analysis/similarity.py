@@ -159,7 +159,6 @@ def similarity_table(results: SearchResults) -> Table:
 
 def correlation_words(frame: pd.DataFrame) -> list[str]:
     """Say what ``similarity_correlations`` says: a sentence a row."""
-    what = {"slope": "the slope", "gain": "the gain"}
     lines = []
     for row in frame.to_dict("records"):
         start = f"{row['group']}: rank" if row["group"] else "Rank"
@@ -168,7 +167,7 @@ def correlation_words(frame: pd.DataFrame) -> list[str]:
         else:
             said = "unknown, since all are equal"
         lines.append(
-            f"{start} correlation (Spearman) of cosine and {what[row['of']]} over {row['pools']} pools: "
+            f"{start} correlation (Spearman) of cosine and {row['of']} over {row['pools']} pools: "
             f"{said}, n = {row['n']}."
         )
     return lines
