@@ -223,6 +223,13 @@ def configuration_text(names: Sequence[str], values: Iterable[object]) -> str:
     return ", ".join(said) or FIXED
 
 
+def configuration_texts(trials: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Return ``configuration_text`` of each row of ``SearchResults.trials``."""
+    values = [trials[name] for name in names]
+    rows = zip(*values, strict=True) if values else [()] * len(trials)
+    return [configuration_text(names, row) for row in rows]
+
+
 def _split(trials: pd.DataFrame, settings: list[str]) -> list[pd.DataFrame]:
     if not settings:
         return [trials] if len(trials) else []

@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.aggregate import by_setting, configuration_text, setting_text
+from analysis.aggregate import by_setting, configuration_texts, setting_text
 from analysis.figures import (
     MAIN_PROBABILITY,
     configuration_points,
@@ -83,12 +83,6 @@ def _section(results: SearchResults) -> dict[str, Any]:
     frame = by_setting(compared)
     trials = results.trials
     unfinished = trials[~trials["status"].isin(FINISHED)]
-    settings = [trials.loc[unfinished.index, name] for name in results.varied]
-    texts = (
-        [configuration_text(results.varied, row) for row in zip(*settings, strict=True)]
-        if settings
-        else [configuration_text((), ())] * len(unfinished)
-    )
     return {
         "name": results.name,
         "title": results.title,
@@ -107,7 +101,7 @@ def _section(results: SearchResults) -> dict[str, Any]:
                 unfinished["trial_id"],
                 unfinished["status"],
                 unfinished["replicate"],
-                texts,
+                configuration_texts(unfinished, results.varied),
                 strict=True,
             )
         ],

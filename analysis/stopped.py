@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from analysis.aggregate import configuration_text
+from analysis.aggregate import configuration_texts
 from analysis.load import SearchResults
 from analysis.words import percent
 
@@ -36,10 +36,9 @@ def stopped_cells(results: SearchResults) -> list[tuple[str, ...]]:
 
     The columns are those of ``HEADER``.
     """
-    names = list(results.varied)
     joined = results.trials.merge(results.stopped, on="trial_id", validate="one_to_one")
-    keys = [configuration_text(names, row) for row in joined[names].itertuples(index=False)]
     cells = []
+    keys = configuration_texts(joined, results.varied)
     for text, part in joined.assign(text=keys).groupby("text", sort=False):
         furthest = part.sort_values(["iteration", "quick"], na_position="first").iloc[-1]
         order = (int(furthest["iteration"]), float(furthest["quick"]))

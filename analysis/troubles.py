@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.aggregate import configuration_text
+from analysis.aggregate import configuration_texts
 from analysis.load import SearchResults
 from analysis.render import Table, make_cells
 from harness.schema import FINISHED
@@ -82,6 +82,4 @@ def unfinished_table(results: SearchResults) -> Table:
 
 
 def _described(trials: pd.DataFrame, varied: tuple[str, ...]) -> pd.DataFrame:
-    values = [trials[name] for name in varied]
-    rows = zip(*values, strict=True) if values else [()] * len(trials)
-    return trials.assign(configuration=[configuration_text(varied, row) for row in rows])
+    return trials.assign(configuration=configuration_texts(trials, varied))
