@@ -1,6 +1,7 @@
 """The Trainable: runs one trial after another in a warm worker process."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from ray import tune
 from harness.config import TrialConfig, make_config
 from harness.context import Context
 from harness.events import Decision, Event, Waiting
+from harness.numerics import gpu_uuid
 from harness.records import is_full
 from harness.schema import NOT_RUN, QUICK, TRIALS_FOLDER, UNSEEN_MEAN
 from harness.search.interruption import StopFile
 from harness.store import Store
 from harness.trial import record_error, shared_data, trial_steps
+from harness.tune.utilisation import Utilisation
 
 Steps = Generator[Event, Decision, dict[str, Any]]
 
@@ -24,6 +27,12 @@ Steps = Generator[Event, Decision, dict[str, Any]]
 def _shared_store(path: str) -> Store:
     """The store, one object for the trials of a worker: it remembers what it saw of leases."""
     return Store(Path(path))
+
+
+def _sampled(config: TrialConfig, context: Context, utilisation: Utilisation) -> Steps:
+    """A trial whose GPU is looked at meanwhile."""
+    with utilisation:
+        return (yield from trial_steps(config, context))
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
@@ -94,7 +103,11 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return self._result(done=False, status="running", metrics=metrics, fraction=fraction)
 
     def _open(self) -> Steps:
-        return trial_steps(*self._trial())
+        config, context = self._trial()
+        if context.device.type != "cuda" or not self._tune_config["measure"]:
+            return trial_steps(config, context)
+        utilisation = Utilisation(gpu_uuid(context.device))
+        return _sampled(config, replace(context, utilisation=utilisation), utilisation)
 
     def _trial(self) -> tuple[TrialConfig, Context]:
         given = self._tune_config
@@ -110,6 +123,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             store=_shared_store(given["store"]),
             keep=frozenset(given["keep"]),
             stopping=self._stopping,
+            gpu_share=given["gpu_share"],
         )
         return config, context
 
