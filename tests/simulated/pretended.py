@@ -179,9 +179,10 @@ def main(given: Mapping[str, Any]) -> None:
         ray.get(host.steps.remote())  # its process has started
         pretended = _Class(host)
         with patch.object(_ActorClassCache, "get", lambda *_: pretended), _Waiting() as waiting:
-            start = time.monotonic()
+            start, cpu = time.monotonic(), time.thread_time()
             real(*args, **options)
-            seen.update(wall_s=time.monotonic() - start, waited_s=waiting.seconds)
+            seen.update(wall_s=time.monotonic() - start, cpu_s=time.thread_time() - cpu)
+            seen["waited_s"] = waiting.seconds
         seen["steps"] = ray.get(host.steps.remote())
 
     with patch.object(controller, "control", control), SearchConsole(folder, 1) as console:

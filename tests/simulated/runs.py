@@ -46,6 +46,8 @@ class Run(NamedTuple):
     """Of the controller, from its start to its end."""
     waited_s: float
     """Of these, how long it waited for something to do."""
+    cpu_s: float
+    """CPU seconds of its thread, which other work on the machine hardly changes."""
     folder: SearchFolder
     lines: list[str]
     """What the console said."""
@@ -54,6 +56,11 @@ class Run(NamedTuple):
     def busy_s(self) -> float:
         """Seconds of the controller for each trial, the waiting left out."""
         return (self.wall_s - self.waited_s) / len({step.trial_id for step in self.steps})
+
+    @property
+    def cpu_s_a_trial(self) -> float:
+        """CPU seconds of the controller's thread for each trial."""
+        return self.cpu_s / len({step.trial_id for step in self.steps})
 
     @property
     def most_at_once(self) -> int:
@@ -118,7 +125,8 @@ def run_pretended(out: Path, work: Work, *, trials: int, gpus: int, measure: boo
     *lines, last = done.stdout.splitlines()
     seen = json.loads(last)
     steps = [Busy(*step) for step in seen["steps"]]
-    return Run(steps, seen["wall_s"], seen["waited_s"], open_pretended(out, trials), lines)
+    found = open_pretended(out, trials)
+    return Run(steps, seen["wall_s"], seen["waited_s"], seen["cpu_s"], found, lines)
 
 
 def open_pretended(out: Path, trials: int) -> SearchFolder:
