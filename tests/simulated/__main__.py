@@ -35,7 +35,8 @@ def measure(trials: int, gpus: int, seconds: float, reports: int = 1) -> Run:
     _say(
         f"{trials} trials of {seconds:g} s ({reports} reports), {gpus} GPUs, "
         f"{run.most_at_once} at work at once: {run.wall_s:.1f} s; controller "
-        f"{1e3 * run.busy_s:.1f} ms a trial ({1e3 * run.cpu_s_a_trial:.1f} of CPU), idle {run.idle_share(gpus):.1%}; "
+        f"{1e3 * run.busy_s:.1f} ms a trial ({1e3 * run.cpu_s_a_trial:.1f} of CPU), "
+        f"idle {run.idle_share(gpus):.1%}; "
         f"{1e3 * run.seconds_between_starts():.1f} ms between starts"
     )
     return run
