@@ -136,6 +136,7 @@ def test_the_commands_and_their_options_are_frozen() -> None:
             "--samples",
             "--set",
             "--store",
+            "--trials-per-gpu",
         ],
         "evaluate": [
             "--device",
