@@ -249,7 +249,9 @@ def _points(
 
 def _pool_path(record: Mapping[str, Any], last: int) -> list[tuple[int, float]]:
     """The first and the last iteration of each stretch that had one main-model probability."""
-    path = record["pool_draws"].get("main_probability", [])
+    path = record["pool_draws"].get("main_probability")
+    if not path:
+        return []
     ends = [start for start, _ in path[1:]] + [last]
     points = [
         (step, p)

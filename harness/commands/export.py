@@ -56,10 +56,10 @@ def export(
     if (distilled / SEARCH_FILE).exists():
         from harness.commands.frame import write_frame
 
-        given = {"--format": format_, "--entry": entry, "--pixels": pixels, "--labels": labels}
-        given |= {"--factor": factor, "--set": set_}
+        given: dict[str, object] = {"--format": format_, "--entry": entry, "--pixels": pixels}
+        given |= {"--labels": labels, "--factor": factor, "--set": set_ or None}
         for option, value in given.items():
-            if value is not None and value != []:
+            if value is not None:
                 raise ConfigError(f"{option}: is for distilled sets, and {distilled} is a search")
         say(f"{to}: {write_frame(distilled, to)} rows")
         return
