@@ -104,6 +104,7 @@ def test_tpe_learns_of_stopped_configurations_as_pruned(call: Call, tmp_path: Pa
     optuna = pytest.importorskip("optuna")
     from harness.search.folder import open_search
     from harness.search.space import load_space
+    from harness.search.study import OptunaProposals
 
     space, out = tmp_path / "a.toml", tmp_path / "out"
     text = SPACE.replace("grid =", "choice =") + 'algorithm = "tpe"\nsamples = 5\n'
