@@ -132,6 +132,14 @@ def search(
     gpus_per_trial: Annotated[
         float | None, typer.Option(metavar="X", help="GPUs a trial [1 on cuda, else 0].")
     ] = None,
+    trials_per_gpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Trials that share a GPU, without a wall between their memories; auto: by what "
+            "the first one takes.",
+        ),
+    ] = None,
     store: StoreFolder = None,
     device: Device = "auto",
 ) -> None:
@@ -151,9 +159,9 @@ def search(
     _say(f"{checked.title or checked.name}: {size}")
     from harness.commands.search import Asked, describe_plan, run_search
 
-    asked = Asked(address, cpus_per_trial, gpus_per_trial, device, store)
+    asked = Asked(address, cpus_per_trial, gpus_per_trial, device, store, trials_per_gpu)
     if dry_run:
-        _say(describe_plan(folder, asked))
+        _say(describe_plan(folder, asked, limit))
         return
     _exit(DONE if run_search(folder, asked, limit, promote) else INCOMPLETE)
 

@@ -4,6 +4,7 @@ Writers (``harness.trial``) and readers (``analysis``) meet here and nowhere els
 name, a type or a meaning raises ``SCHEMA_VERSION``.
 """
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 SCHEMA_VERSION = 1
@@ -50,6 +51,25 @@ POOL_SIMILARITY_MAIN = "pool/similarity_main"
 LOSS_SLOPE = "matching_loss_slope"
 """Slope of the logarithm of the main model's matching loss, nats an iteration; below 0: it falls.
 (``harness.diagnostics.matching_loss_slope``)."""
+
+PHASES: Mapping[str, str] = {
+    "distill": "distill_s",
+    "quick": "quick_s",
+    "evaluate": "eval_s",
+    "teacher": "teacher_s",
+    "control": "control_s",
+}
+"""Phases of a trial, each with its seconds in the ``timings`` of ``trial.json``: distilling, quick
+scores, students with their teachers, of those the teachers that this trial trained, and the
+students of the control. The table ``phases`` of ``trial.json`` has, of each that was run:
+
+- ``peak_gib``: peak memory, as the column of that name;
+- ``used_gib``: what was taken of the GPU by all processes, torch's reserve and CUDA's own memory
+  included; the trial's own where it has the GPU to itself; null on the CPU;
+- ``gpu_s``: seconds times the GPUs that the trial has (a share where it shares one); 0 on the CPU.
+
+``gpu`` beside it is null on the CPU, else ``share`` (GPUs that the trial has), ``total_gib`` and
+``utilisation`` (0..1, the time in which the GPU was busy; null where it was not sampled)."""
 
 # Names of files and folders of a search.
 SEARCH_FILE = "search.toml"
@@ -102,7 +122,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("student", "string", "label of the student; null where the distillation diverged"),
     Column("student_in_pool", "bool", "whether the distillation could draw this architecture"),
     Column("student_seed", "int64", "0 .. student_seeds - 1"),
-    Column("epochs", "int64", "of the recipe; one pass more is run, as published"),
+    Column(
+        "epochs", "int64", "of the recipe; on a distilled set one pass more is run, as published"
+    ),
     Column("augmentation", "string", "of the student's training images"),
     Column("split", "string", "validation or test"),
     Column("accuracy", "float64", "fraction, 0..1; null where the student diverged"),

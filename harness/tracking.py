@@ -249,8 +249,10 @@ def _points(
 
 def _pool_path(record: Mapping[str, Any], last: int) -> list[tuple[int, float]]:
     """The first and the last iteration of each stretch that had one main-model probability."""
-    path = record["pool_draws"].get("main_probability", [])
-    ends = [start for start, _ in path[1:]] + [last] * bool(path)  # baselines draw nothing
+    path = record["pool_draws"].get("main_probability")
+    if not path:
+        return []
+    ends = [start for start, _ in path[1:]] + [last]
     points = [
         (step, p)
         for (start, p), end in zip(path, ends, strict=True)

@@ -6,7 +6,6 @@ of which is ``trial.json``: where that is, the trial has ended.
 """
 
 import math
-import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
@@ -40,7 +39,7 @@ from harness.images import write_grid
 from harness.networks import build_network
 from harness.pool import drawn_by, path_values
 from harness.records import write_json, write_rows, write_text
-from harness.results import common_columns, diverged_rows, metrics, student_rows
+from harness.results import common_columns, diverged_rows, metrics, phases, student_rows
 from harness.schema import (
     DISTILLED_FILE,
     ERROR_FILE,
@@ -69,6 +68,7 @@ _CLOCKS = (
     "distill_cost_s",
     "quick_s",
     "eval_s",
+    "teacher_s",
     "control_s",
     "similarity_s",
     "store_s",
@@ -171,7 +171,6 @@ def trial_steps(
 ) -> Generator[Event, Decision, dict[str, Any]]:
     """A trial as a generator: yields events, is sent a decision, returns the record."""
     configure_process(config)
-    numerics.reset_peak_memory(context.device)
     _clear(context.folder)
     state = _Run(config, context)
     try:
@@ -222,12 +221,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return "can't allocate memory" in str(error)
-
-
-def _timed_entry(train: Callable[[], Weights]) -> Entry:
-    start = time.perf_counter()
-    weights = train()
-    return Entry(weights, cost_s=time.perf_counter() - start)
 
 
 class _Run:
@@ -295,6 +288,7 @@ class _Run:
         """The trial's record, as plain data."""
         losses, draws = self.distilling.losses, self.distilling.draws
         labels = sorted(set(draws))
+        share = self.context.gpu_share if self.context.device.type == "cuda" else 0.0
         return {
             "schema_version": SCHEMA_VERSION,
             "trial_id": self.context.trial_id,
@@ -308,7 +302,9 @@ class _Run:
             "notes": [*self._own_notes(), *self.notes],
             "metrics": {**metrics(self.scores, self.config.network), **self._pool_metrics()},
             "timings": self.clock.seconds,
-            "peak_gib": numerics.peak_gib(self.context.device),
+            "peak_gib": self.clock.peak_gib(),
+            "phases": phases(self.clock, share),
+            "gpu": self._gpu(share),
             "device": numerics.device_name(self.context.device),
             "matching_loss": [loss if math.isfinite(loss) else None for loss in losses],
             QUICK: self.distilling.quick,
@@ -347,9 +343,25 @@ class _Run:
         """Train a teacher, or take it from the store: one for all temperatures and alphas."""
         store = self.context.store
         if store is None:
-            return train()
+            return self._train_teacher(train).tensors
         whole = {**identity, "numerics": numerics.describe(self.context.device)}
-        return store.get_or_make(Key(TEACHER, whole), lambda: _timed_entry(train)).tensors
+        return store.get_or_make(Key(TEACHER, whole), lambda: self._train_teacher(train)).tensors
+
+    def _train_teacher(self, train: Callable[[], Weights]) -> Entry:
+        before = self.clock.seconds["teacher_s"]
+        with self.clock.measure("teacher_s"):
+            weights = train()
+        return Entry(weights, cost_s=self.clock.seconds["teacher_s"] - before)
+
+    def _gpu(self, share: float) -> dict[str, Any] | None:
+        """What the trial had of a GPU, and what it made of it; None on the CPU."""
+        if not share:
+            return None
+        return {
+            "share": share,
+            "total_gib": numerics.total_gib(self.context.device),
+            "utilisation": self.context.utilisation(),
+        }
 
     def _splits(self) -> tuple[str, ...]:
         return (TEST,) if self.context.data.validation is None else (VALIDATION, TEST)

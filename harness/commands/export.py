@@ -57,9 +57,9 @@ def export(
         from harness.commands.frame import write_frame
 
         given: dict[str, object] = {"--format": format_, "--entry": entry, "--pixels": pixels}
-        given |= {"--labels": labels, "--factor": factor, "--set": set_}
+        given |= {"--labels": labels, "--factor": factor, "--set": set_ or None}
         for option, value in given.items():
-            if value is not None and value != []:
+            if value is not None:
                 raise ConfigError(f"{option}: is for distilled sets, and {distilled} is a search")
         say(f"{to}: {write_frame(distilled, to)} rows")
         return

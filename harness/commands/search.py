@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 import typer
@@ -15,6 +15,7 @@ from harness.search.algorithms import RAY, check_installed
 from harness.search.console import SearchConsole, describe_best, describe_counts, describe_point
 from harness.search.folder import SearchFolder
 from harness.search.pace import describe_rest
+from harness.search.packing import MOST, choose_packing, find_measured
 from harness.search.plan import PlannedTrial
 from harness.search.proposals import Chooser
 from harness.search.racing import Racing, describe_race, next_round
@@ -34,6 +35,32 @@ class Asked(NamedTuple):
     gpus_per_trial: float | None
     device: str
     store: Path | None
+    trials_per_gpu: str | None = None
+
+    def packing(self, where: torch.device) -> int | Literal["auto"] | None:
+        """Trials a GPU: a number, ``auto``, or None where it is left to ``--gpus-per-trial``.
+
+        Raises:
+            ConfigError: It is no such number, or there is nothing to pack.
+        """
+        text = self.trials_per_gpu
+        if text is None:
+            return None
+        got = f"--trials-per-gpu: got '{text}'"
+        if self.gpus_per_trial is not None:
+            raise ConfigError(
+                f"{got}, but --gpus-per-trial {self.gpus_per_trial:g} says the same in another "
+                "way; leave one of them out"
+            )
+        if self.address == "inline":
+            raise ConfigError(f"{got}, but inline runs one trial at a time; use --address local")
+        if where.type != "cuda":
+            raise ConfigError(f"{got}, but there is no GPU to share ({where.type}); leave it out")
+        if text == "auto":
+            return "auto"
+        if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MOST:
+            raise ConfigError(f"{got}, expected auto or a number from 1 to {MOST}")
+        return int(text)
 
 
 def run_search(
@@ -54,6 +81,7 @@ def run_search(
         ConfigError: It cannot be run so; nothing is written.
         DataError: Its images are missing, corrupt or do not fit.
     """
+    asked.packing(choose_device(asked.device))
     _promote(folder, promote)
     trials = folder.missing()
     search = folder.space.search
@@ -195,27 +223,49 @@ def _resources(configs: Sequence[TrialConfig], asked: Asked, where: torch.device
 
     threads = max(config.threads for config in configs)
     default_gpus = 1.0 if where.type == "cuda" else 0.0
-    return Resources(
+    packing = asked.packing(where)
+    found = Resources(
         cpus=available_cpus(),
         gpus=visible_gpus() if where.type == "cuda" else 0,
         cpus_per_trial=threads if asked.cpus_per_trial is None else asked.cpus_per_trial,
         gpus_per_trial=default_gpus if asked.gpus_per_trial is None else asked.gpus_per_trial,
+        measure=packing == "auto",
     )
+    return found.packed(packing) if isinstance(packing, int) else found
 
 
-def describe_plan(folder: SearchFolder, asked: Asked) -> str:
+def describe_plan(folder: SearchFolder, asked: Asked, limit: int | None = None) -> str:
     """What is left of a search and what it takes, for ``--dry-run``; nothing is started.
+
+    Args:
+        folder: The search.
+        asked: Executor and resources. What a running Ray has is not known without joining it.
+        limit: Trials that are to be run at most; None: all that are left.
 
     Raises:
         ConfigError: No trial fits the resources.
     """
-    slots = 1
-    if asked.address == "local":
-        space = folder.space
-        configs = [trial.config for trial in folder.plan]
-        configs += [space.config(point) for point in space.examples()] if not configs else []
-        slots = _resources(configs, asked, choose_device(asked.device)).slots()
-    return describe_rest(folder, slots)
+    where = choose_device(asked.device)
+    asked.packing(where)
+    if asked.address == "inline":
+        return describe_rest(folder, 1, limit)
+    if asked.address != "local":
+        return describe_rest(folder, None, limit)
+    space = folder.space
+    configs = [trial.config for trial in folder.plan]
+    configs += [space.config(point) for point in space.examples()] if not configs else []
+    resources = _resources(configs, asked, where)
+    if not resources.measure:
+        return describe_rest(folder, resources.slots(), limit)
+    measured = find_measured(folder)
+    if measured is None:
+        return (
+            f"{describe_rest(folder, resources.slots(), limit)}; how many share a GPU is measured "
+            "by the first trial"
+        )
+    packing = choose_packing(measured, resources.cpu_slots())
+    rest = describe_rest(folder, resources.packed(packing.number).slots(), limit)
+    return f"{rest}; packing: {packing.reason}"
 
 
 def _conclude(folder: SearchFolder, *, limited: bool, stopped: str | None) -> bool:

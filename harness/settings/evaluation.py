@@ -64,8 +64,8 @@ class EvaluationSettings(Settings):
     student_seeds: int = Field(default=5, ge=1)
     """Networks trained of each architecture."""
     epochs: int | None = Field(default=None, ge=1)
-    """Passes over the distilled set; unset: 300 without augmentation, 1000 with; ``full-data``:
-    200."""
+    """Of the recipe: a distilled set is passed over once more, as published, all real images so
+    often; unset: 300 without augmentation, 1000 with; ``full-data``: 200."""
     lr: float = Field(default=0.01, gt=0.0)
     """Learning rate; times 0.1 from half of the epochs on."""
     batch: int = Field(default=256, ge=1)

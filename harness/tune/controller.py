@@ -1,5 +1,6 @@
 """Tune's controller over a plan: needs a Ray that is connected (see ``harness.tune.run``)."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from harness.search.plan import PlannedTrial
 from harness.search.proposals import Chooser
 from harness.search.schedule import in_order, needed_iterations
 from harness.search.stopping import EarlyStopping
+from harness.tune.measuring import pack
 from harness.tune.resources import Resources
 from harness.tune.searchers import PlanSearcher
 from harness.tune.trainable import RUNNING, TrialWorker
@@ -38,26 +40,31 @@ def control(
     stopping: EarlyStopping | None = None,
 ) -> None:
     """Run trials on the connected Ray; see ``harness.tune.run.run_on_ray``."""
-    common = {
-        "out": str(folder.path),
-        "device": device,
-        "store": str(store),
-        "stop_file": str(stop_file),
-    }
     verdicts = None
     if stopping is not None:
         verdicts = VerdictFiles(folder.path / RAY_FOLDER / "verdicts", stopping)
+    run: dict[str, PlannedTrial] = {}
 
-    def fit(
-        chosen: Sequence[PlannedTrial], given: Resources, more: Chooser | None
-    ) -> Mapping[str, PlannedTrial]:
+    def fit(chosen: Sequence[PlannedTrial], given: Resources, more: Chooser | None) -> None:
+        common = {
+            "out": str(folder.path),
+            "device": device,
+            "store": str(store),
+            "stop_file": str(stop_file),
+            "gpu_share": given.gpus_per_trial,
+            "measure": given.measure,
+        }
         needed = needed_iterations(folder.plan)
         searcher = PlanSearcher(chosen, common, needed, interruption, more, given.slots(), verdicts)
         _fit(folder, searcher, given, _Events(searcher.known, console, interruption, verdicts))
-        return searcher.known
+        run.update(searcher.known)
 
     try:
-        run = fit(in_order(trials), resources, proposals)
+        left = list(trials)
+        if resources.measure:
+            left, resources = pack(folder, left, resources, proposals, console, fit)
+        if (left or proposals is not None) and not interruption():
+            fit(in_order(left), resources, proposals)
         out_of_memory = [trial for trial in run.values() if folder.status(trial) == "oom"]
         if out_of_memory and not interruption():
             number = len(out_of_memory)
@@ -69,6 +76,7 @@ def control(
 
 def _whole(resources: Resources) -> Resources:
     """So much for a trial that no other one runs beside it on its device."""
+    resources = replace(resources, measure=False)
     if resources.gpus_per_trial > 0:
         return replace(resources, gpus_per_trial=max(1.0, resources.gpus_per_trial))
     return replace(resources, cpus_per_trial=resources.cpus)
@@ -77,6 +85,8 @@ def _whole(resources: Resources) -> Resources:
 def _fit(
     folder: SearchFolder, searcher: PlanSearcher, resources: Resources, events: "_Events"
 ) -> None:
+    # Tune reads it here: trials that wait for their resources, by default one for a searcher.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(resources.slots())
     tuner = tune.Tuner(
         tune.with_resources(
             TrialWorker, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}

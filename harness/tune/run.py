@@ -76,7 +76,8 @@ def run_on_ray(
     Raises:
         ConfigError: No trial fits the resources, or Ray cannot be started or reached.
     """
-    os.environ.update(_ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(resources.slots()))
+    resources.slots()
+    os.environ.update(_ENVIRONMENT)
     os.environ.pop("RAY_ADDRESS", None)
     session = _private_ray(resources) if address == "local" else _running_ray(address)
     stop_file = StopFile(folder.path / RAY_FOLDER / "stop")

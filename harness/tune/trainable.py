@@ -1,6 +1,7 @@
 """The Trainable: runs one trial after another in a warm worker process."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from ray import tune
 from harness.config import TrialConfig, make_config
 from harness.context import Context
 from harness.events import Decision, Event, Waiting
+from harness.numerics import gpu_uuid
 from harness.records import is_full
 from harness.schema import NOT_RUN, QUICK, TRIALS_FOLDER, UNSEEN_MEAN
 from harness.search.interruption import StopFile
 from harness.store import Store
 from harness.tracking import Tracker, tracked
 from harness.trial import record_error, shared_data, trial_steps
+from harness.tune.utilisation import Utilisation
 from harness.tune.verdicts import read_verdict
 
 RUNNING = "running"
@@ -29,6 +32,12 @@ Steps = Generator[Event, Decision, dict[str, Any]]
 def _shared_store(path: str) -> Store:
     """The store, one object for the trials of a worker: it remembers what it saw of leases."""
     return Store(Path(path))
+
+
+def _sampled(config: TrialConfig, context: Context, utilisation: Utilisation) -> Steps:
+    """A trial whose GPU is looked at meanwhile."""
+    with utilisation:
+        return (yield from trial_steps(config, context))
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
@@ -107,7 +116,11 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def _open(self) -> Steps:
         config, context = self._trial()
         tracker = Tracker(context.folder, config.digest(), self._notes.append)
-        return tracked(trial_steps(config, context), tracker)
+        if context.device.type != "cuda" or not self._tune_config["measure"]:
+            return tracked(trial_steps(config, context), tracker)
+        utilisation = Utilisation(gpu_uuid(context.device))
+        context = replace(context, utilisation=utilisation)
+        return tracked(_sampled(config, context, utilisation), tracker)
 
     def _trial(self) -> tuple[TrialConfig, Context]:
         given = self._tune_config
@@ -125,6 +138,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             keep=frozenset(given["keep"]),
             stopping=self._stopping,
             verdict=lambda: read_verdict(verdict_file),
+            gpu_share=given["gpu_share"],
         )
         return config, context
 

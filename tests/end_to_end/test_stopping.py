@@ -103,8 +103,8 @@ def test_a_race_and_a_scheduler_leave_the_same_configuration_out(
 def test_tpe_learns_of_stopped_configurations_as_pruned(call: Call, tmp_path: Path) -> None:
     optuna = pytest.importorskip("optuna")
     from harness.search.folder import open_search
-    from harness.search.proposals import Proposals
     from harness.search.space import load_space
+    from harness.search.study import OptunaProposals
 
     space, out = tmp_path / "a.toml", tmp_path / "out"
     text = SPACE.replace("grid =", "choice =") + 'algorithm = "tpe"\nsamples = 5\n'
@@ -112,7 +112,8 @@ def test_tpe_learns_of_stopped_configurations_as_pruned(call: Call, tmp_path: Pa
     said = call("search", space, "--address", "inline", "--out", out)
     assert said.status == 0, said.err
     states = [
-        trial.state for trial in Proposals(open_search(out, load_space(str(space))))._study.trials
+        trial.state
+        for trial in OptunaProposals(open_search(out, load_space(str(space))))._study.trials
     ]
     named = {
         "ok": optuna.trial.TrialState.COMPLETE,

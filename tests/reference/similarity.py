@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 
@@ -24,10 +23,9 @@ def pool_similarity(
         weights: Of the others; they sum to 1.
         draws: Number of draws.
     """
-    with torch.no_grad():
-        total = 0.0
-        for label, weight in weights.items():
-            for draw in range(draws):
-                pair = gradient(label, "other", draw), gradient(main, "main", draw)
-                total += weight * cosine(*pair) / draws
-        return total
+    total = 0.0
+    for label, weight in weights.items():
+        for draw in range(draws):
+            pair = gradient(label, "other", draw), gradient(main, "main", draw)
+            total += weight * cosine(*pair) / draws
+    return total

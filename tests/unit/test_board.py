@@ -139,7 +139,7 @@ def test_a_running_trial_is_seen_and_followed_to_its_end(
     assert own.refresh() == 0
     trial = folder.plan[0]
     tracker = Tracker(folder.trial_folder(trial), trial.config.digest(), print)
-    tracker.report(Progress(5, 10, 1.0, 0.5, [1.0] * 5))
+    tracker.report(Progress(5, 10, 1.0, 0.5, losses=[1.0] * 5))
     assert own.refresh() == 1
     (run,) = [path for path in view.iterdir() if path.is_dir()]
     (link,) = [path for path in run.iterdir() if path.is_symlink()]

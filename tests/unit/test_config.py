@@ -70,7 +70,7 @@ def error_of(data: Any, where: str = "") -> str:
         (
             {"pool": {"main_prob": 0.2}},
             "unknown setting 'pool.main_prob'; did you mean 'pool.main_probability'? "
-            "known: pool.main_probability, pool.others, pool.schedule, pool.warmup",
+            "known: pool.bandit.*, pool.main_probability, pool.others, pool.schedule, pool.warmup",
         ),
     ],
 )

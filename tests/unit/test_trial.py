@@ -105,6 +105,7 @@ def test_a_trial_leaves_its_files(tiny: ImageData, tmp_path: Path) -> None:
         "distill_cost_s",
         "eval_s",
         "quick_s",
+        "teacher_s",
         "control_s",
         "similarity_s",
         "store_s",
@@ -112,6 +113,11 @@ def test_a_trial_leaves_its_files(tiny: ImageData, tmp_path: Path) -> None:
     assert record["timings"]["distill_s"] > 0.0
     assert record["timings"]["distill_cost_s"] == record["timings"]["distill_s"]
     assert record["timings"]["eval_s"] > 0.0
+    assert record["gpu"] is None
+    assert set(record["phases"]) == {"distill", "evaluate"}
+    for phase in record["phases"].values():
+        assert 0.0 < phase["peak_gib"] <= record["peak_gib"]
+        assert (phase["gpu_s"], phase["used_gib"]) == (0.0, None)
     assert record["peak_gib"] > 0.0
     assert record["device"] == "cpu"
     assert record["numerics"]["threads"] == 1

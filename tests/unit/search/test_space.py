@@ -173,8 +173,8 @@ KEEP = "keep one"
         ),
         (
             f"{SEARCH}algorithm = 'gridd'",
-            "search.algorithm: got 'gridd'; did you mean 'grid'? known: gp, grid, nsga2, random, "
-            "tpe",
+            "search.algorithm: got 'gridd'; did you mean 'grid'? known: bayesopt, gp, grid, "
+            "hyperopt, nevergrad, nsga2, random, tpe",
         ),
         (
             f"{SEARCH}replicates = 0",
@@ -184,7 +184,8 @@ KEEP = "keep one"
         (
             f"{SEARCH}replicas = 2",
             "unknown key 'search.replicas'; did you mean 'replicates'? "
-            "known: algorithm, allocate, budget, metric, mode, replicates, samples",
+            "known: algorithm, allocate, budget, grace_iterations, metric, mode, "
+            "reduction_factor, replicates, samples, scheduler",
         ),
         (
             "[space]\nseed = { grid = [0, 1] }\n[search]\nreplicates = 2",
