@@ -110,6 +110,7 @@ def test_the_subsets_of_the_pool_are_all_there_once() -> None:
 def test_the_commands_and_their_options_are_frozen() -> None:
     import typer
 
+    from analysis.views import TABLES
     from harness.cli import app
 
     root = typer.main.get_command(app)
@@ -153,7 +154,7 @@ def test_the_commands_and_their_options_are_frozen() -> None:
             "--skip-bad",
         ],
         "export": ["--entry", "--factor", "--format", "--labels", "--pixels", "--set", "--to"],
-        "report": ["--include-stopped", "--to"],
+        "report": ["--include-stopped", "--table", "--to"],
         "board": ["--port"],
         "spaces": [],
         "datasets": [],
@@ -161,6 +162,8 @@ def test_the_commands_and_their_options_are_frozen() -> None:
         "datasets fetch": ["--from", "--root"],
         "datasets verify": ["--root", "--set", "--skip-bad"],
     }
+    (table,) = (one for one in root.commands["report"].params if one.name == "table")  # type: ignore[attr-defined]
+    assert all(name in table.help for name in TABLES)
 
 
 def test_settings_and_methods_have_the_fixed_names() -> None:
