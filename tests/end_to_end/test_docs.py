@@ -153,7 +153,7 @@ def test_the_commands_and_their_options_are_frozen() -> None:
             "--skip-bad",
         ],
         "export": ["--entry", "--factor", "--format", "--labels", "--pixels", "--set", "--to"],
-        "report": ["--include-stopped", "--to"],
+        "report": ["--include-stopped", "--table", "--to"],
         "board": ["--port"],
         "spaces": [],
         "datasets": [],
