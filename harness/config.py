@@ -25,12 +25,22 @@ from harness.settings.evaluation import MAIN as MAIN
 from harness.settings.evaluation import EvaluationSettings as EvaluationSettings
 from harness.settings.evaluation import KDSettings as KDSettings
 from harness.settings.evaluation import RunSettings as RunSettings
+from harness.settings.methods import LOOPS as LOOPS
+from harness.settings.methods import (
+    PUBLISHED_AUGMENTATION,
+    TABLES,
+    DSASettings,
+    KMeansSettings,
+    defaults,
+    merge,
+)
 from harness.settings.pool import POOL_PRESETS as POOL_PRESETS
 from harness.settings.pool import PoolSettings as PoolSettings
 from harness.settings.pool import WeightedNetwork as WeightedNetwork
 
 METHODS: dict[str, str] = {
     "dc": "harness.distill.dc:DC",
+    "dsa": "harness.distill.dsa:DSA",
     "random-real": "harness.distill.random_real:RandomReal",
     "kmeans": "harness.distill.kmeans:KMeans",
     "full-data": "harness.distill.full_data:FullData",
@@ -51,24 +61,7 @@ BASELINES: dict[str, tuple[str, ...]] = {
 """Methods that take real images as they are and learn nothing from a pool: they ignore
 ``iterations``. Name -> the settings that their set depends on, besides the training images."""
 
-LOOPS: dict[int, tuple[int, int]] = {
-    1: (1, 1),
-    10: (10, 50),
-    20: (20, 25),
-    30: (30, 20),
-    40: (40, 15),
-    50: (50, 10),
-}
-"""ipc -> (outer_loop, inner_loop) of gradient matching (VICO-UoE/DatasetCondensation, utils.py)."""
-
 Precision = Literal["fp32", "tf32", "bf16-real"]
-
-
-class KMeansSettings(Settings):
-    """What only the method ``kmeans`` has."""
-
-    epochs: int = Field(default=20, ge=1)
-    """Passes over the training images that the main model learns its features in."""
 
 
 class Distillation(Settings):
@@ -87,7 +80,8 @@ class Distillation(Settings):
     protocol: Literal["held-out", "paper"] = "held-out"
     """``paper`` trains on all training images and reports test accuracy only."""
     init: Literal["noise", "real"] = "noise"
-    """Start of the synthetic images: standard normal noise, or random real images."""
+    """Start of the synthetic images: standard normal noise, or random real images; default
+    ``real`` where the method is ``dsa``."""
     lr_img: float = Field(default=0.1, gt=0.0)
     """Learning rate of the synthetic images; default 0.01 where the main model is an MLP."""
     lr_net: float = Field(default=0.01, gt=0.0)
@@ -104,6 +98,8 @@ class Distillation(Settings):
     """The model pool."""
     kmeans: KMeansSettings = KMeansSettings()
     """Of the method ``kmeans`` alone."""
+    dsa: DSASettings = DSASettings()
+    """Of the method ``dsa``."""
     precision: Precision = "fp32"
     """``tf32``: GPUs multiply in TF32; ``bf16-real``: gradients on real images in bfloat16."""
     compile: bool = False
@@ -132,7 +128,7 @@ class Distillation(Settings):
         main = network.get("name") if isinstance(network, Mapping) else network
         if main in ("mlp", Architecture(name="mlp")):
             filled["lr_img"] = 0.01
-        return {**filled, **value}
+        return merge({**filled, **defaults(value)}, value)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -159,9 +155,14 @@ class Distillation(Settings):
         ``dataset.root`` is left out: where files lie is not what they hold.
         """
         data = self.model_dump(mode="json", include=set(Distillation.model_fields))
+        return self._relevant(data)
+
+    def _relevant(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Plain settings without the tables that the method does not have."""
         del data["dataset"]["root"]
-        if self.method != "kmeans":
-            del data["kmeans"]
+        for table, methods in TABLES.items():
+            if self.method not in methods:
+                del data[table]
         return data
 
     def num_iterations(self) -> int:
@@ -196,14 +197,19 @@ class TrialConfig(Distillation):
     @model_validator(mode="before")
     @classmethod
     def _fill_recipe(cls, value: object) -> object:
-        """All real images are trained on by a recipe of their own (methods: DD-Ranking)."""
-        if not isinstance(value, Mapping) or value.get("method") != FULL_DATA:
+        """Students are trained as published for the method (all real images: DD-Ranking)."""
+        if not isinstance(value, Mapping):
             return value
-        given = value.get("evaluation", {})
-        if not isinstance(given, Mapping):
+        method, given = value.get("method"), value.get("evaluation", {})
+        if not isinstance(given, Mapping) or not isinstance(method, str):
             return value
-        known = {name: item for name, item in given.items() if item is not None}
-        return {**value, "evaluation": {"epochs": 200, "batch": 512, **known}}
+        if method in PUBLISHED_AUGMENTATION:
+            own = {"augmentation": PUBLISHED_AUGMENTATION[method], **given}
+            return {**value, "evaluation": own}
+        if method == FULL_DATA:
+            known = {name: item for name, item in given.items() if item is not None}
+            return {**value, "evaluation": {"epochs": 200, "batch": 512, **known}}
+        return value
 
     @model_validator(mode="after")
     def _check_recipe(self) -> Self:
@@ -235,10 +241,7 @@ class TrialConfig(Distillation):
 
     def digest(self) -> str:
         """Hash of all that the trial's rows depend on: 64 hex digits."""
-        data = self.model_dump(mode="json", exclude={"run"})
-        del data["dataset"]["root"]
-        if self.method != "kmeans":
-            del data["kmeans"]
+        data = self._relevant(self.model_dump(mode="json", exclude={"run"}))
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def _resolve(self, name: str) -> Architecture:

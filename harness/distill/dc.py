@@ -23,7 +23,10 @@ _BATCH_NORM_IMAGES = 16
 
 
 class DC:
-    """Gradient matching of one network after another; see ``harness.distill.Distiller``."""
+    """Gradient matching of one network after another; see ``harness.distill.Distiller``.
+
+    Methods that differ in what they match, or in what they train the network on, are its children.
+    """
 
     def __init__(self, config: Distillation, data: ImageData, device: torch.device) -> None:
         """Start from noise or from real images.
@@ -45,6 +48,7 @@ class DC:
         images = self._initial_images().to(device)
         labels = labels_by_class(data.num_classes, config.ipc).to(device)
         self._learned = Learned(images, labels, torch.zeros_like(images))
+        self._sizes = [min(len(rows), config.batch_real) for rows in self._members]
         self._learners: dict[Architecture, Learner] = {}
 
     def step(self) -> Tensor:
@@ -55,7 +59,7 @@ class DC:
         total = torch.zeros((), device=self._device)
         for outer in range(self._config.outer_loop):
             if outer > 0:
-                learner.train(self._orders(outer))
+                self._train(learner, outer)
             total += self._match(learner, outer)
         self.draws.append(architecture)
         self.iteration += 1
@@ -109,7 +113,7 @@ class DC:
                 self._learned,
                 self._data.train.images,
                 self._config,
-                sizes=[min(len(rows), self._config.batch_real) for rows in self._members],
+                sizes=self._sizes,
                 batch_norm_images=sum(min(len(rows), _BATCH_NORM_IMAGES) for rows in self._members),
                 label=architecture.label,
             )
@@ -117,11 +121,18 @@ class DC:
 
     def _match(self, learner: Learner, outer: int) -> Tensor:
         """One image step on the loss summed over classes; return that loss."""
-        statistics = None
-        if learner.has_batch_norm:
-            statistics = self._real_rows("batch-norm", outer, _BATCH_NORM_IMAGES)
         rows = self._real_rows("real-batch", outer, self._config.batch_real)
-        return learner.match(rows, statistics)
+        return learner.match(rows, self._batch_norm_rows(learner, outer))
+
+    def _train(self, learner: Learner, outer: int) -> None:
+        """Train the network on the synthetic set, before an image step other than the first."""
+        learner.train(self._orders(outer))
+
+    def _batch_norm_rows(self, learner: Learner, outer: int) -> Tensor | None:
+        """Training images that refresh the statistics of batch norms, where there are any."""
+        if not learner.has_batch_norm:
+            return None
+        return self._real_rows("batch-norm", outer, _BATCH_NORM_IMAGES)
 
     def _real_rows(self, role: str, outer: int, size: int) -> Tensor:
         """Training images of each class, without replacement; a smaller class is taken whole."""

@@ -166,6 +166,7 @@ def test_settings_and_methods_have_the_fixed_names() -> None:
         pool.main_probability pool.warmup pool.schedule precision compile threads kd.variant
         kd.temperature kd.alpha kd.teacher evaluation.students evaluation.student_seeds
         evaluation.epochs evaluation.lr evaluation.batch evaluation.augmentation run.report_every
-        run.checkpoint_every dataset.resize dataset.skip_bad dataset.pixels kmeans.epochs"""
+        run.checkpoint_every dataset.resize dataset.skip_bad dataset.pixels kmeans.epochs
+        dsa.operations"""
     assert names == set(fixed.split())
-    assert set(METHODS) == {"dc", "random-real", "kmeans", "full-data"}
+    assert set(METHODS) == {"dc", "dsa", "random-real", "kmeans", "full-data"}
