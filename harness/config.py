@@ -25,15 +25,18 @@ from harness.settings.evaluation import MAIN as MAIN
 from harness.settings.evaluation import EvaluationSettings as EvaluationSettings
 from harness.settings.evaluation import KDSettings as KDSettings
 from harness.settings.evaluation import RunSettings as RunSettings
-from harness.settings.methods import LOOPS as LOOPS
 from harness.settings.methods import (
+    FIXED,
     PUBLISHED_AUGMENTATION,
     TABLES,
+    AccSettings,
     DSASettings,
+    IDCSettings,
     KMeansSettings,
     defaults,
     merge,
 )
+from harness.settings.methods import LOOPS as LOOPS
 from harness.settings.pool import POOL_PRESETS as POOL_PRESETS
 from harness.settings.pool import PoolSettings as PoolSettings
 from harness.settings.pool import WeightedNetwork as WeightedNetwork
@@ -41,6 +44,8 @@ from harness.settings.pool import WeightedNetwork as WeightedNetwork
 METHODS: dict[str, str] = {
     "dc": "harness.distill.dc:DC",
     "dsa": "harness.distill.dsa:DSA",
+    "dm": "harness.distill.dm:DM",
+    "idc": "harness.distill.idc:IDC",
     "random-real": "harness.distill.random_real:RandomReal",
     "kmeans": "harness.distill.kmeans:KMeans",
     "full-data": "harness.distill.full_data:FullData",
@@ -74,22 +79,26 @@ class Distillation(Settings):
     ipc: int = Field(default=1, ge=1)
     """Images per class."""
     iterations: int = Field(default=1000, ge=1)
-    """Draws of a network from the pool."""
+    """Draws of a network from the pool; by default ``dm`` has 20000, ``idc`` 2000."""
     seed: int = Field(default=0, ge=0)
     """Root of every random draw of the trial."""
     protocol: Literal["held-out", "paper"] = "held-out"
     """``paper`` trains on all training images and reports test accuracy only."""
-    init: Literal["noise", "real"] = "noise"
+    init: Literal["noise", "real", "mix"] = "noise"
     """Start of the synthetic images: standard normal noise, or random real images; default
-    ``real`` where the method is ``dsa``."""
+    ``real`` where the method is ``dsa`` or ``dm``. ``mix``, the default of ``idc``: mosaics of
+    real images."""
     lr_img: float = Field(default=0.1, gt=0.0)
-    """Learning rate of the synthetic images; default 0.01 where the main model is an MLP."""
+    """Learning rate of the synthetic images; default 0.01 where the main model is an MLP, and with
+    ``dm`` 1, or 10 from 100 images a class on."""
     lr_net: float = Field(default=0.01, gt=0.0)
     """Learning rate of the drawn network in the inner loop."""
     batch_real: int = Field(default=256, ge=1)
-    """Real images of each class in a matching step; a smaller class is taken whole."""
+    """Real images of each class in a matching step (``idc``: 64 by default); a smaller class is
+    taken whole."""
     outer_loop: int = Field(default=1, ge=1)
-    """Matching steps for each drawn network; default by ipc (1, 10, 20, 30, 40, 50)."""
+    """Matching steps for each drawn network; default by ipc (1, 10, 20, 30, 40, 50), and with
+    ``idc`` 100."""
     inner_loop: int = Field(default=1, ge=1)
     """Epochs of the drawn network on the synthetic set between them; default by ipc."""
     network: Architecture = Architecture()
@@ -99,7 +108,11 @@ class Distillation(Settings):
     kmeans: KMeansSettings = KMeansSettings()
     """Of the method ``kmeans`` alone."""
     dsa: DSASettings = DSASettings()
-    """Of the method ``dsa``."""
+    """Of the methods ``dsa`` and ``dm``."""
+    idc: IDCSettings = IDCSettings()
+    """Of the method ``idc`` alone."""
+    acc: AccSettings = AccSettings()
+    """Model augmentation, of all methods that draw networks."""
     precision: Precision = "fp32"
     """``tf32``: GPUs multiply in TF32; ``bf16-real``: gradients on real images in bfloat16."""
     compile: bool = False
@@ -114,12 +127,13 @@ class Distillation(Settings):
         if not isinstance(value, Mapping):
             return value
         filled: dict[str, Any] = {}
+        own = defaults(value)
         ipc = value.get("ipc", 1)
         if isinstance(ipc, int) and ipc in LOOPS:
             filled["outer_loop"], filled["inner_loop"] = LOOPS[ipc]
         elif isinstance(ipc, int) and ipc >= 1:
             for name in ("outer_loop", "inner_loop"):
-                if name not in value and value.get("method") not in BASELINES:
+                if name not in {**own, **value} and value.get("method") not in BASELINES:
                     raise ValueError(
                         f"{name}: no default for ipc = {ipc} (there is one for "
                         f"{', '.join(map(str, LOOPS))}); set {name}"
@@ -128,12 +142,23 @@ class Distillation(Settings):
         main = network.get("name") if isinstance(network, Mapping) else network
         if main in ("mlp", Architecture(name="mlp")):
             filled["lr_img"] = 0.01
-        return merge({**filled, **defaults(value)}, value)
+        return merge({**filled, **own}, value)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.method not in METHODS:
             raise ValueError(f"method: got '{self.method}'; {suggest(self.method, METHODS)}")
+        for name, only in FIXED.get(self.method, {}).items():
+            if (got := getattr(self, name)) != only:
+                raise ValueError(
+                    f"{name}: got {got}, but method '{self.method}' has no such setting; remove it"
+                )
+        if self.acc.active and self.method not in TABLES["acc"]:
+            raise ValueError(
+                f"acc.networks: got {self.acc.networks}, but method '{self.method}' draws no "
+                f"networks; remove it, or use {', '.join(TABLES['acc'])}"
+            )
+        self._check_idc()
         similar = self.pool.others in ("similar", "similar-depth1")
         draws = self.method not in BASELINES
         if (
@@ -149,6 +174,27 @@ class Distillation(Settings):
             )
         return self
 
+    def _check_idc(self) -> None:
+        """Check what mosaics can have, and what only they have."""
+        if self.method != "idc":
+            if self.init == "mix":
+                raise ValueError(
+                    f"init: got 'mix', but method '{self.method}' has no mosaics; use noise or real"
+                )
+            return
+        if self.dataset.pixels != "normalised":
+            raise ValueError(
+                f"dataset.pixels: got '{self.dataset.pixels}', but method 'idc' learns pixels from "
+                "0 to 1; remove the setting"
+            )
+        named = () if isinstance(self.pool.others, str) else self.pool.others
+        drawn = {member.network for member in named if self.pool.main_probability < 1.0}
+        if "mlp" in {self.network.name, *drawn}:
+            raise ValueError(
+                "network 'mlp': method 'idc' matches the gradients of convolutions, and it has "
+                "none; use another in network.name and in pool.others"
+            )
+
     def identity(self) -> dict[str, Any]:
         """The settings that a distilled set depends on, as plain data.
 
@@ -158,10 +204,10 @@ class Distillation(Settings):
         return self._relevant(data)
 
     def _relevant(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Plain settings without the tables that the method does not have."""
+        """Plain settings without tables that do not count, so that none changes others' digests."""
         del data["dataset"]["root"]
         for table, methods in TABLES.items():
-            if self.method not in methods:
+            if self.method not in methods or not getattr(self, table).active:
                 del data[table]
         return data
 

@@ -14,9 +14,11 @@ from harness import seeding
 from harness.architecture import Architecture
 from harness.config import Distillation
 from harness.datasets import ImageData
+from harness.distill.early import EarlyNetworks
 from harness.distill.learner import BATCH_TRAIN, Learned, Learner
 from harness.networks import build_network
 from harness.pool import ModelPool
+from harness.store import Store
 from harness.synthetic import SyntheticSet, init_from_noise, init_from_real, labels_by_class
 
 _BATCH_NORM_IMAGES = 16
@@ -50,12 +52,16 @@ class DC:
         self._learned = Learned(images, labels, torch.zeros_like(images))
         self._sizes = [min(len(rows), config.batch_real) for rows in self._members]
         self._learners: dict[Architecture, Learner] = {}
+        self._early = EarlyNetworks(config, data, device) if config.acc.networks else None
 
     def step(self) -> Tensor:
         """Draw a network and learn from it; return the matching loss a class and outer step."""
         architecture = self._pool.draw(self.iteration)
         learner = self._learner(architecture)
-        learner.refill(seeding.generator(self._config.seed, "network", self.iteration))
+        if self._early is None:
+            learner.refill(seeding.generator(self._config.seed, "network", self.iteration))
+        else:
+            learner.load(self._early.draw(self.draws, architecture))
         total = torch.zeros((), device=self._device)
         for outer in range(self._config.outer_loop):
             if outer > 0:
@@ -64,6 +70,15 @@ class DC:
         self.draws.append(architecture)
         self.iteration += 1
         return total / (self._data.num_classes * self._config.outer_loop)
+
+    def use_store(self, store: Store) -> None:
+        """Take early-stage networks from a store, and leave them there."""
+        if self._early is not None:
+            self._early.store = store
+
+    def take_borrowed_s(self) -> float:
+        """Seconds that early-stage networks from the store had cost, since last asked."""
+        return 0.0 if self._early is None else self._early.take_borrowed_s()
 
     def synthetic(self) -> SyntheticSet:
         """The set as it stands."""
@@ -116,8 +131,13 @@ class DC:
                 sizes=self._sizes,
                 batch_norm_images=sum(min(len(rows), _BATCH_NORM_IMAGES) for rows in self._members),
                 label=architecture.label,
+                **self._learner_options(),
             )
         return self._learners[architecture]
+
+    def _learner_options(self) -> dict[str, Any]:
+        """What learners are given besides."""
+        return {}
 
     def _match(self, learner: Learner, outer: int) -> Tensor:
         """One image step on the loss summed over classes; return that loss."""

@@ -8,7 +8,7 @@ outside of these steps: ``compare`` gives the gradient to what is shown, and the
 back to what it learns. Shape letters: M shown synthetic images, N real images of a step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -25,12 +25,17 @@ from harness.distill.matching import (
     match_gradients,
 )
 from harness.distill.programs import Compiled, Eager
+from harness.distill.real_training import RealTraining
 from harness.graphs import StaticStep, Work, overwrite
 from harness.networks import Network
 from harness.networks.initialise import fill
 
 MOMENTUM_IMG = 0.5
 BATCH_TRAIN = 256
+
+
+Compare = Callable[..., Match]
+"""A function with the arguments of ``match_gradients``."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,9 @@ class Learner:
         sizes: Sequence[int],
         batch_norm_images: int,
         label: str,
+        compare: Compare | None = None,
+        *,
+        freeze: bool = True,
     ) -> None:
         """Lay out the tensors that the steps read.
 
@@ -82,6 +90,8 @@ class Learner:
             sizes: Real images of each class in a matching step.
             batch_norm_images: Real images that refresh the statistics of batch norms.
             label: Of the architecture, for the log.
+            compare: What a matching step does; called as ``match_gradients``, the default.
+            freeze: Whether statistics of batch norms are refreshed, then constant in that step.
         """
         device = learned.images.device
         self._source = network
@@ -97,10 +107,13 @@ class Learner:
             (config.inner_loop, len(learned.labels)), dtype=torch.int64, device=device
         )
         self._label = label
+        self._compared = compare or match_gradients
+        self._freeze = freeze and has_batch_norm(self._network)
         written = [learned.images, learned.momentum]
         self._match = self._static("matching step", self._match_once, written)
         self._train = self._static("inner loop", self._train_once)
-        self._compare: tuple[_Shown, StaticStep] | None = None
+        self._on_real: RealTraining | None = None
+        self._comparison: tuple[_Shown, StaticStep] | None = None
         self._batches: dict[int, tuple[Tensor, Tensor, StaticStep]] = {}
 
     def _static(self, name: str, work: Work, written: Sequence[Tensor] = ()) -> StaticStep:
@@ -114,6 +127,8 @@ class Learner:
 
     def refill(self, generator: Generator) -> None:
         """Give the network fresh weights, drawn on the CPU."""
+        if self._on_real is not None:
+            self._on_real.restart()
         fill(self._source, generator)
         if self._source is not self._network:
             pairs = zip(
@@ -123,6 +138,13 @@ class Learner:
             )
             for static, values in pairs:
                 overwrite(static, values)
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Give the network weights that were made elsewhere, by name, on the CPU."""
+        if self._on_real is not None:
+            self._on_real.restart()
+        for name, static in self._network.state_dict().items():
+            overwrite(static, weights[name])
 
     @property
     def has_batch_norm(self) -> bool:
@@ -155,13 +177,13 @@ class Learner:
         Returns:
             That sum, and its gradient to ``shown``, which the next call overwrites.
         """
-        if self._compare is None:
+        if self._comparison is None:
             place = _Shown(torch.zeros_like(shown), torch.zeros_like(real))
             step = self._static(
                 "matching step", lambda: self._compare_at(place, labels), [place.gradient]
             )
-            self._compare = (place, step)
-        place, step = self._compare
+            self._comparison = (place, step)
+        place, step = self._comparison
         place.images.copy_(shown)
         place.real.copy_(real)
         if batch_norm_rows is not None:
@@ -181,6 +203,17 @@ class Learner:
         static_labels.copy_(labels)
         step()
 
+    def train_on_real(self, images: Tensor, targets: Tensor) -> None:
+        """Train the network on one batch of real images, with momentum since ``refill``.
+
+        Args:
+            images: [B, C, H, W].
+            targets: Class probabilities [B, K].
+        """
+        if self._on_real is None:
+            self._on_real = RealTraining(self._label, self._network, self._gradients)
+        self._on_real.step(images, targets, self._config.lr_net)
+
     def train(self, orders: Tensor | None) -> None:
         """Train the network on the synthetic set: ``inner_loop`` epochs of plain SGD.
 
@@ -194,7 +227,7 @@ class Learner:
 
     def _match_once(self) -> Tensor:
         self._prepare()
-        loss, gradient = match_gradients(
+        loss, gradient = self._compared(
             self._network,
             self._learned.images,
             self._learned.labels,
@@ -207,7 +240,7 @@ class Learner:
 
     def _compare_at(self, place: "_Shown", labels: Tensor) -> Tensor:
         self._prepare()
-        loss, gradient = match_gradients(
+        loss, gradient = self._compared(
             self._network,
             place.images,
             labels,
@@ -221,11 +254,10 @@ class Learner:
     def _prepare(self) -> None:
         """Set the network's mode for matching."""
         self._network.train()
-        if self.has_batch_norm:
+        if self._freeze:
             freeze_batch_norms(self._network, self._real_images[self._batch_norm_rows])
 
     def _train_once(self) -> Tensor:
-        self._network.train()
         images, labels = self._learned.images, self._learned.labels
         whole = len(labels) <= BATCH_TRAIN
         for order in self._orders:
@@ -235,18 +267,22 @@ class Learner:
         return labels
 
     def _train_at(self, images: Tensor, labels: Tensor) -> Tensor:
-        self._network.train()
         self._train_on(images, labels)
         return labels
 
     def _train_on(self, images: Tensor, labels: Tensor) -> None:
         """One step of plain SGD on a batch."""
-        # Statistics of batch norms move in training, which a compiled program must not do.
-        programs = Eager(self._network) if self.has_batch_norm else self._programs
-        gradients = programs(training_gradients, images, labels)
+        gradients = self._gradients(images, labels)
         parameters: list[Tensor] = list(self._network.parameters())
         with torch.no_grad():
             torch._foreach_add_(parameters, gradients, alpha=-self._config.lr_net)
+
+    def _gradients(self, images: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        """Gradients of the loss on a batch to all parameters, in training mode."""
+        self._network.train()
+        # Statistics of batch norms move in training, which a compiled program must not do.
+        programs = Eager(self._network) if self.has_batch_norm else self._programs
+        return programs(training_gradients, images, targets)
 
 
 def training_gradients(network: Network, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:

@@ -167,6 +167,7 @@ def test_settings_and_methods_have_the_fixed_names() -> None:
         kd.temperature kd.alpha kd.teacher evaluation.students evaluation.student_seeds
         evaluation.epochs evaluation.lr evaluation.batch evaluation.augmentation run.report_every
         run.checkpoint_every dataset.resize dataset.skip_bad dataset.pixels kmeans.epochs
-        dsa.operations"""
+        dsa.operations idc.factor idc.distance idc.net_images acc.networks acc.epochs
+        acc.directions acc.magnitude_min acc.magnitude_max"""
     assert names == set(fixed.split())
-    assert set(METHODS) == {"dc", "dsa", "random-real", "kmeans", "full-data"}
+    assert set(METHODS) == {"dc", "dm", "dsa", "idc", "random-real", "kmeans", "full-data"}

@@ -26,8 +26,8 @@ from harness.settings.methods import TABLES
 
 NETWORKS = ", ".join(sorted(NETWORK_NAMES))
 TOP_LEVEL = (
-    "known: batch_real, compile, dataset.*, dsa.*, evaluation.*, init, inner_loop, ipc, "
-    "iterations, kd.*, kmeans.*, lr_img, lr_net, method, network.*, outer_loop, pool.*, "
+    "known: acc.*, batch_real, compile, dataset.*, dsa.*, evaluation.*, idc.*, init, inner_loop, "
+    "ipc, iterations, kd.*, kmeans.*, lr_img, lr_net, method, network.*, outer_loop, pool.*, "
     "precision, protocol, run.*, seed, threads"
 )
 
@@ -400,6 +400,14 @@ OTHER: dict[str, Any] = {
     "method": "random-real",
     "kmeans.epochs": 3,
     "dsa.operations": ["crop"],
+    "acc.networks": 5,
+    "acc.epochs": 3,
+    "acc.directions": 1,
+    "acc.magnitude_min": 0.05,
+    "acc.magnitude_max": 0.2,
+    "idc.factor": 3,
+    "idc.distance": "l1",
+    "idc.net_images": 64,
 }
 OF_FILES = {"dataset.resize": "imagefolder", "dataset.skip_bad": "imagefolder"}
 """Settings that only datasets of one file an image have."""
@@ -410,6 +418,7 @@ def changed(name: str) -> tuple[TrialConfig, TrialConfig]:
     base = {**base, "dataset.name": OF_FILES.get(name, base["dataset.name"])}
     table = name.split(".")[0]
     base = {**base, "method": TABLES[table][0]} if table in TABLES else base
+    base = {**base, "acc.networks": 2} if table == "acc" else base
     return make_config(nested(base)), make_config(nested({**base, name: OTHER[name]}))
 
 
