@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-faults check format bench clean
+.PHONY: demo test test-faults check format bench methods clean
 
 demo: $(READY)
 	$(BIN)/harness search demo --out runs/demo
@@ -28,6 +28,10 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks --json benchmarks/results
+
+methods: $(READY)
+	$(BIN)/harness search methods --out runs/methods
+	$(BIN)/python -m analysis.methods runs/methods
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
