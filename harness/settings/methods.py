@@ -139,7 +139,8 @@ def defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         given: The settings that are given, not yet checked.
     """
-    fill = _FILL.get(given.get("method", "dc"))
+    method = given.get("method")
+    fill = _FILL.get(method) if isinstance(method, str) else None
     return {} if fill is None else fill(given)
 
 
@@ -226,7 +227,7 @@ def _dataset(given: Mapping[str, Any]) -> str:
     return name if isinstance(name, str) else DIGITS
 
 
-_FILL: dict[Any, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+_FILL: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "dsa": _dsa,
     "dm": _dm,
     "idc": _idc,
