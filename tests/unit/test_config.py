@@ -94,7 +94,8 @@ def test_unknown_keys(data: dict[str, Any], message: str) -> None:
         ),
         (
             {"method": "dcc"},
-            "method: got 'dcc'; did you mean 'dc'? known: dc, dsa, full-data, kmeans, random-real",
+            "method: got 'dcc'; did you mean 'dc'? known: dc, dm, dsa, full-data, "
+            "idc, kmeans, random-real",
         ),
         (
             {"network.name": "convnett"},
