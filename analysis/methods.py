@@ -40,15 +40,17 @@ def compare(results: SearchResults) -> pd.DataFrame:
     rows = rows.assign(each_s=rows["distill_cost_s"] / rows["iterations"].astype(float))
     sets = rows.groupby(keys)[["accuracy", "each_s"]].mean().reset_index()
     records = []
-    for (ipc, method, networks), own in sets.groupby(keys[:3], sort=True):
+    for _, own in sets.groupby(keys[:3], sort=True):
+        ipc, networks = int(own["ipc"].iloc[0]), int(own[_NETWORKS].iloc[0])
+        method = str(own["method"].iloc[0])
         accuracy = mean_interval(own["accuracy"])
         gain = mean_interval(_gain(own, sets, ipc, _BASELINE))
         iterates = method not in (_BASELINE, _OTHER_BASELINE)
         records.append(
             {
-                "ipc": int(ipc),
+                "ipc": ipc,
                 "method": method,
-                "networks": int(networks),
+                "networks": networks,
                 **dict(zip(("mean", "low", "high", "n"), accuracy, strict=True)),
                 **dict(zip(("gain", "gain_low", "gain_high"), gain[:3], strict=True)),
                 "gain_kmeans": _gain(own, sets, ipc, _OTHER_BASELINE).mean(),

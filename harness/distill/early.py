@@ -202,5 +202,5 @@ def perturb(
 
 def _lengths(tensor: Tensor) -> Tensor:
     """Length of each filter [O, ...] of a tensor, to be broadcast."""
-    lengths = torch.linalg.vector_norm(tensor.flatten(1), dim=1)
+    lengths: Tensor = torch.linalg.vector_norm(tensor.flatten(1), dim=1)
     return lengths.reshape(-1, *[1] * (tensor.ndim - 1))

@@ -87,6 +87,6 @@ def synthetic_features(network: Network, images: Tensor, means: Tensor) -> tuple
         Scalar and [S, C, H, W], both detached.
     """
     leaf = images.detach().requires_grad_()
-    own = network.features(leaf).unflatten(0, (len(means), -1)).mean(1)
+    own = network.features(leaf).reshape(len(means), -1, means.shape[1]).mean(1)
     distance = (own - means).square().sum()
     return distance.detach(), torch.autograd.grad(distance, leaf)[0]

@@ -78,7 +78,7 @@ class IDC(DC):
             count = config.ipc * factor**2
             own = order[torch.arange(count) % len(order)]  # a small class repeats itself
             real = train.images[own.to(self._device)] * self._std + self._mean
-            mosaics.append(_mosaic(real.unflatten(0, (factor, factor, -1))))
+            mosaics.append(_mosaic(real.reshape(factor, factor, -1, *real.shape[1:])))
         return torch.cat(mosaics)
 
     def _normalise(self, images: Tensor) -> Tensor:
