@@ -4,17 +4,23 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-faults check format bench methods clean
+SCREENSHOTS := $(abspath build/screenshots)
+
+.PHONY: demo test test-faults test-browser check format bench methods clean
 
 demo: $(READY)
 	$(BIN)/harness search demo --out runs/demo
 	$(BIN)/harness report runs/demo --to runs/demo/report.html
 
 test: $(READY)
-	$(BIN)/pytest --numprocesses auto -m "not fault or sample" --cov --cov-report term:skip-covered
+	$(BIN)/pytest --numprocesses auto -m "(not fault or sample) and not browser" --cov --cov-report term:skip-covered
 
 test-faults: $(READY)
 	$(BIN)/pytest --numprocesses auto -m fault tests/faults
+
+test-browser: $(READY)
+	HARNESS_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/pytest -m browser tests/browser
+	@echo "screenshots: $(SCREENSHOTS)"
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -38,7 +44,7 @@ $(READY): pyproject.toml
 		{ echo "make: $$($(PYTHON) --version) is too old, 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install -qq --editable '.[dev,optuna]'
+	$(BIN)/python -m pip install -qq --editable '.[dev,optuna,searchers]'
 	@touch $@
 
 clean:

@@ -22,6 +22,7 @@ from harness.settings.dataset import OF_FILES as OF_FILES
 from harness.settings.dataset import OWN_CONSTANTS as OWN_CONSTANTS
 from harness.settings.dataset import DatasetSettings as DatasetSettings
 from harness.settings.evaluation import MAIN as MAIN
+from harness.settings.evaluation import QUICK_STUDENTS as QUICK_STUDENTS
 from harness.settings.evaluation import EvaluationSettings as EvaluationSettings
 from harness.settings.evaluation import KDSettings as KDSettings
 from harness.settings.evaluation import RunSettings as RunSettings
@@ -38,6 +39,7 @@ from harness.settings.methods import (
 )
 from harness.settings.methods import LOOPS as LOOPS
 from harness.settings.pool import POOL_PRESETS as POOL_PRESETS
+from harness.settings.pool import BanditSettings as BanditSettings
 from harness.settings.pool import PoolSettings as PoolSettings
 from harness.settings.pool import WeightedNetwork as WeightedNetwork
 
@@ -54,6 +56,9 @@ METHODS: dict[str, str] = {
 
 SCHEDULED_METHODS: frozenset[str] = frozenset()
 """Methods whose iterations depend on how many there are to be: their runs share no states."""
+
+UNSCHEDULED = frozenset({"constant", "bandit"})
+"""Schedules of the pool that do not depend on how many iterations there are to be."""
 
 FULL_DATA = "full-data"
 """The method whose set is all training images."""
@@ -158,6 +163,11 @@ class Distillation(Settings):
                 f"acc.networks: got {self.acc.networks}, but method '{self.method}' draws no "
                 f"networks; remove it, or use {', '.join(TABLES['acc'])}"
             )
+        if self.acc.active and self.pool.schedule == "bandit":
+            raise ValueError(
+                f"acc.networks: got {self.acc.networks}, but pool.schedule 'bandit' keeps images "
+                "apart that early-stage networks are trained on; remove it, or use another schedule"
+            )
         self._check_idc()
         similar = self.pool.others in ("similar", "similar-depth1")
         draws = self.method not in BASELINES
@@ -200,16 +210,7 @@ class Distillation(Settings):
 
         ``dataset.root`` is left out: where files lie is not what they hold.
         """
-        data = self.model_dump(mode="json", include=set(Distillation.model_fields))
-        return self._relevant(data)
-
-    def _relevant(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Plain settings without tables that do not count, so that none changes others' digests."""
-        del data["dataset"]["root"]
-        for table, methods in TABLES.items():
-            if self.method not in methods or not getattr(self, table).active:
-                del data[table]
-        return data
+        return self._relevant(self.model_dump(mode="json", include=set(Distillation.model_fields)))
 
     def num_iterations(self) -> int:
         """Iterations to do: ``iterations``, or none where the method ignores it."""
@@ -225,8 +226,22 @@ class Distillation(Settings):
         if self.method in BASELINES:
             names = ("method", "dataset", "protocol", *BASELINES[self.method])
             return {name: data[name] for name in names}
-        if self.method not in SCHEDULED_METHODS and self.pool.schedule == "constant":
+        if self.method not in SCHEDULED_METHODS and self.pool.schedule in UNSCHEDULED:
             del data["iterations"]
+        return data
+
+    def _relevant(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Plain settings without the folder of the images, and without tables that do not count.
+
+        ``TABLES`` says which methods have a table, and ``pool.bandit`` is that schedule's: where
+        they do not count they are not there, so that a new one changes no hash of other trials.
+        """
+        del data["dataset"]["root"]
+        for table, methods in TABLES.items():
+            if self.method not in methods or not getattr(self, table).active:
+                del data[table]
+        if self.pool.schedule != "bandit":
+            del data["pool"]["bandit"]
         return data
 
 
@@ -271,6 +286,22 @@ class TrialConfig(Distillation):
                 f"evaluation.augmentation: got '{self.evaluation.augmentation}', but method "
                 "'full-data' trains without; remove the setting"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_probes(self) -> Self:
+        """What a bandit is rewarded by is never what the trial, or a report on its way, scores."""
+        if self.pool.schedule != "bandit" or self.method in BASELINES:
+            return self
+        quick = {Architecture(name=name) for name in QUICK_STUDENTS}
+        for name in self.pool.bandit.probes:
+            probe = Architecture.parse(name)
+            where = "evaluation.students" if probe in self.students() else "the quick scores"
+            if probe in {*self.students(), *quick}:
+                raise ValueError(
+                    f"pool.bandit.probes: got '{name}', which is also a network of {where}, "
+                    "expected one that the trial is not judged on; name another"
+                )
         return self
 
     def students(self) -> tuple[Architecture, ...]:

@@ -14,14 +14,12 @@ from harness import seeding
 from harness.architecture import Architecture
 from harness.config import Distillation
 from harness.datasets import ImageData
+from harness.distill.bandit import make_pool
 from harness.distill.early import EarlyNetworks
-from harness.distill.learner import BATCH_TRAIN, Learned, Learner
+from harness.distill.learner import BATCH_NORM_IMAGES, BATCH_TRAIN, Learned, Learner
 from harness.networks import build_network
-from harness.pool import ModelPool
 from harness.store import Store
 from harness.synthetic import SyntheticSet, init_from_noise, init_from_real, labels_by_class
-
-_BATCH_NORM_IMAGES = 16
 
 
 class DC:
@@ -43,20 +41,26 @@ class DC:
         self._config = config
         self._data = data
         self._device = device
-        self._pool = ModelPool(config.pool, config.network, config.seed, config.iterations)
+        self._pool = make_pool(config, data, device)
         self._members = [
             torch.nonzero(data.train.labels == k).flatten().cpu() for k in range(data.num_classes)
         ]
+        self._counts = [len(self._pool.usable(rows)) for rows in self._members]
         images = self._initial_images().to(device)
         labels = labels_by_class(data.num_classes, config.ipc).to(device)
         self._learned = Learned(images, labels, torch.zeros_like(images))
-        self._sizes = [min(len(rows), config.batch_real) for rows in self._members]
+        self._sizes = [min(count, config.batch_real) for count in self._counts]
         self._learners: dict[Architecture, Learner] = {}
         self._early = EarlyNetworks(config, data, device) if config.acc.networks else None
 
+    @property
+    def pool_path(self) -> list[tuple[int, float]]:
+        """The main-model probability of the iterations done, where it changes."""
+        return self._pool.path(self.iteration)
+
     def step(self) -> Tensor:
         """Draw a network and learn from it; return the matching loss a class and outer step."""
-        architecture = self._pool.draw(self.iteration)
+        architecture = self._pool.draw(self.iteration, self.synthetic)
         learner = self._learner(architecture)
         if self._early is None:
             learner.refill(seeding.generator(self._config.seed, "network", self.iteration))
@@ -87,12 +91,13 @@ class DC:
         return SyntheticSet(self._learned.images.clone(), self._learned.labels, provenance)
 
     def state_dict(self) -> dict[str, Any]:
-        """Images, momentum, iteration and the draws so far."""
+        """Images, momentum, iteration, the draws so far, and the pool's own."""
         return {
             "images": self._learned.images.clone(),
             "momentum": self._learned.momentum.clone(),
             "iteration": self.iteration,
             "draws": [architecture.label for architecture in self.draws],
+            **self._pool.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -101,12 +106,19 @@ class DC:
         self._learned.momentum.copy_(state["momentum"])
         self.iteration = state["iteration"]
         self.draws = [Architecture.parse(label) for label in state["draws"]]
+        self._pool.load_state_dict(state)
 
     def _initial_images(self) -> Tensor:
         rng = seeding.generator(self._config.seed, "init-images")
         if self._config.init == "real":
             train = self._data.train
-            return init_from_real(train.images, train.labels, ipc=self._config.ipc, rng=rng)
+            return init_from_real(
+                train.images,
+                train.labels,
+                ipc=self._config.ipc,
+                rng=rng,
+                usable=self._pool.usable,
+            )
         return init_from_noise(
             classes=self._data.num_classes,
             ipc=self._config.ipc,
@@ -129,7 +141,7 @@ class DC:
                 self._data.train.images,
                 self._config,
                 sizes=self._sizes,
-                batch_norm_images=sum(min(len(rows), _BATCH_NORM_IMAGES) for rows in self._members),
+                batch_norm_images=sum(min(count, BATCH_NORM_IMAGES) for count in self._counts),
                 label=architecture.label,
                 **self._learner_options(),
             )
@@ -152,14 +164,15 @@ class DC:
         """Training images that refresh the statistics of batch norms, where there are any."""
         if not learner.has_batch_norm:
             return None
-        return self._real_rows("batch-norm", outer, _BATCH_NORM_IMAGES)
+        return self._real_rows("batch-norm", outer, BATCH_NORM_IMAGES)
 
     def _real_rows(self, role: str, outer: int, size: int) -> Tensor:
         """Training images of each class, without replacement; a smaller class is taken whole."""
         chosen = []
         for k, members in enumerate(self._members):
             rng = seeding.generator(self._config.seed, role, self.iteration, outer, k)
-            chosen.append(members[torch.randperm(len(members), generator=rng)[:size]])
+            shuffled = members[torch.randperm(len(members), generator=rng)]
+            chosen.append(self._pool.usable(shuffled)[:size])
         return torch.cat(chosen)
 
     def _orders(self, outer: int) -> Tensor | None:

@@ -163,10 +163,10 @@ def pretrain(
         architecture.label, network, lambda *batch: training_gradients(network, *batch)
     )
     milestones = (2 * epochs // 3, 5 * epochs // 6)
+    rows = torch.arange(len(data.train.labels))
     for epoch in range(epochs):
         lr = _LR * _DECAY ** sum(epoch >= milestone for milestone in milestones)
-        images = len(data.train.labels)
-        for batch in real_batches(data, images, seed, "early", *address, epoch):
+        for batch in real_batches(data, rows, len(rows), seed, "early", *address, epoch):
             training.step(*batch, lr)
     return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 

@@ -74,7 +74,7 @@ class IDC(DC):
         factor = config.idc.factor if config.init == "mix" else 1
         mosaics = []
         for members in self._members:
-            order = members[torch.randperm(len(members), generator=rng)]
+            order = self._pool.usable(members[torch.randperm(len(members), generator=rng)])
             count = config.ipc * factor**2
             own = order[torch.arange(count) % len(order)]  # a small class repeats itself
             real = train.images[own.to(self._device)] * self._std + self._mean
@@ -130,7 +130,9 @@ class IDC(DC):
     def _train(self, learner: Learner, outer: int) -> None:
         """Train the network on real images."""
         address = (self._config.seed, "net-update", self.iteration, outer)
-        for images, targets in real_batches(self._data, self._config.idc.net_images, *address):
+        usable = self._pool.usable(torch.arange(len(self._data.train.labels)))
+        most = self._config.idc.net_images
+        for images, targets in real_batches(self._data, usable, most, *address):
             learner.train_on_real(images, targets)
 
 

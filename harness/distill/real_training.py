@@ -72,12 +72,13 @@ def cut_and_mix(images: Tensor, targets: Tensor, mix: Mix) -> tuple[Tensor, Tens
 
 
 def real_batches(
-    data: ImageData, most: int, *address: int | str
+    data: ImageData, usable: Tensor, most: int, *address: int | str
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield augmented and mixed batches of real images, each image at most once.
 
     Args:
         data: Real images.
+        usable: Int64, the rows of the training images that may be taken, on the CPU.
         most: Images after which it ends; batches are whole, and the rest of an epoch is left out.
         address: Seed, role and index of all draws.
 
@@ -89,10 +90,11 @@ def real_batches(
     order, shown, mixed = (
         seeding.generator(seed, f"{role}-{part}", *index) for part in ("order", "augment", "mix")
     )
-    total = len(data.train.labels)
+    total = len(usable)
     size = min(BATCH, total)
     batches = min(math.ceil(most / size), total // size)
-    rows = torch.randperm(total, generator=order)[: batches * size].to(data.train.labels.device)
+    chosen = usable[torch.randperm(total, generator=order)[: batches * size]]
+    rows = chosen.to(data.train.labels.device)
     for own in torch.split(rows, size):
         draws = draw_by_image(STAGES, shown, size)
         images = augment(data.train.images[own], draws.to(own.device))

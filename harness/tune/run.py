@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from harness.search.folder import SearchFolder
 from harness.search.interruption import Interruption, StopFile
 from harness.search.plan import PlannedTrial
 from harness.search.proposals import Chooser
+from harness.search.stopping import EarlyStopping
 from harness.tune.health import RayWatch
 from harness.tune.resources import Resources
 from harness.tune.watchdog import __file__ as watchdog_file
@@ -53,6 +54,7 @@ def run_on_ray(
     console: SearchConsole,
     store: Path,
     proposals: Chooser | None = None,
+    stopping: Callable[[], EarlyStopping] | None = None,
 ) -> str | None:
     """Run trials on Ray Tune; their results are in their folders.
 
@@ -66,6 +68,7 @@ def run_on_ray(
         console: Told of every event.
         store: Folder of the store.
         proposals: What chooses more trials.
+        stopping: Makes what stops trials early, once Ray is there; None: nothing does.
 
     Returns:
         Why the run was stopped before its end; None where it was not.
@@ -73,7 +76,8 @@ def run_on_ray(
     Raises:
         ConfigError: No trial fits the resources, or Ray cannot be started or reached.
     """
-    os.environ.update(_ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(resources.slots()))
+    resources.slots()
+    os.environ.update(_ENVIRONMENT)
     os.environ.pop("RAY_ADDRESS", None)
     session = _private_ray(resources) if address == "local" else _running_ray(address)
     stop_file = StopFile(folder.path / RAY_FOLDER / "stop")
@@ -94,6 +98,7 @@ def run_on_ray(
                 stop_file=stop_file.path,
                 interruption=interruption,
                 proposals=proposals,
+                stopping=None if stopping is None else stopping(),
             )
     except (KeyboardInterrupt, SystemExit):
         return interruption.reason or "interrupted"

@@ -224,6 +224,7 @@ def test_idc_has_another_rate_with_early_networks_on_cifar() -> None:
     [
         ({"method": "kmeans"}, "acc.networks: got 5, but method 'kmeans' draws no networks; .* dc"),
         ({"acc": {"networks": 5, "magnitude_min": 0.2}}, "acc.magnitude_min: got 0.2, expected"),
+        ({"pool": {"schedule": "bandit"}}, "acc.networks: got 5, but pool.schedule 'bandit' keeps"),
         ({"acc": {"networks": 5, "directions": 3}}, "acc.directions: got 3, expected less than"),
     ],
 )
