@@ -6,7 +6,7 @@ READY := .venv/.ready
 
 SCREENSHOTS := $(abspath build/screenshots)
 
-.PHONY: demo test test-faults test-browser check format bench clean
+.PHONY: demo test test-faults test-browser check format bench methods clean
 
 demo: $(READY)
 	$(BIN)/harness search demo --out runs/demo
@@ -34,6 +34,10 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks --json benchmarks/results
+
+methods: $(READY)
+	$(BIN)/harness search methods --out runs/methods
+	$(BIN)/python -m analysis.methods runs/methods
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -26,6 +26,18 @@ from harness.settings.evaluation import QUICK_STUDENTS as QUICK_STUDENTS
 from harness.settings.evaluation import EvaluationSettings as EvaluationSettings
 from harness.settings.evaluation import KDSettings as KDSettings
 from harness.settings.evaluation import RunSettings as RunSettings
+from harness.settings.methods import (
+    FIXED,
+    PUBLISHED_AUGMENTATION,
+    TABLES,
+    AccSettings,
+    DSASettings,
+    IDCSettings,
+    KMeansSettings,
+    defaults,
+    merge,
+)
+from harness.settings.methods import LOOPS as LOOPS
 from harness.settings.pool import POOL_PRESETS as POOL_PRESETS
 from harness.settings.pool import BanditSettings as BanditSettings
 from harness.settings.pool import PoolSettings as PoolSettings
@@ -33,6 +45,9 @@ from harness.settings.pool import WeightedNetwork as WeightedNetwork
 
 METHODS: dict[str, str] = {
     "dc": "harness.distill.dc:DC",
+    "dsa": "harness.distill.dsa:DSA",
+    "dm": "harness.distill.dm:DM",
+    "idc": "harness.distill.idc:IDC",
     "random-real": "harness.distill.random_real:RandomReal",
     "kmeans": "harness.distill.kmeans:KMeans",
     "full-data": "harness.distill.full_data:FullData",
@@ -56,24 +71,7 @@ BASELINES: dict[str, tuple[str, ...]] = {
 """Methods that take real images as they are and learn nothing from a pool: they ignore
 ``iterations``. Name -> the settings that their set depends on, besides the training images."""
 
-LOOPS: dict[int, tuple[int, int]] = {
-    1: (1, 1),
-    10: (10, 50),
-    20: (20, 25),
-    30: (30, 20),
-    40: (40, 15),
-    50: (50, 10),
-}
-"""ipc -> (outer_loop, inner_loop) of gradient matching (VICO-UoE/DatasetCondensation, utils.py)."""
-
 Precision = Literal["fp32", "tf32", "bf16-real"]
-
-
-class KMeansSettings(Settings):
-    """What only the method ``kmeans`` has."""
-
-    epochs: int = Field(default=20, ge=1)
-    """Passes over the training images that the main model learns its features in."""
 
 
 class Distillation(Settings):
@@ -86,21 +84,26 @@ class Distillation(Settings):
     ipc: int = Field(default=1, ge=1)
     """Images per class."""
     iterations: int = Field(default=1000, ge=1)
-    """Draws of a network from the pool."""
+    """Draws of a network from the pool; by default ``dm`` has 20000, ``idc`` 2000."""
     seed: int = Field(default=0, ge=0)
     """Root of every random draw of the trial."""
     protocol: Literal["held-out", "paper"] = "held-out"
     """``paper`` trains on all training images and reports test accuracy only."""
-    init: Literal["noise", "real"] = "noise"
-    """Start of the synthetic images: standard normal noise, or random real images."""
+    init: Literal["noise", "real", "mix"] = "noise"
+    """Start of the synthetic images: standard normal noise, or random real images; default
+    ``real`` where the method is ``dsa`` or ``dm``. ``mix``, the default of ``idc``: mosaics of
+    real images."""
     lr_img: float = Field(default=0.1, gt=0.0)
-    """Learning rate of the synthetic images; default 0.01 where the main model is an MLP."""
+    """Learning rate of the synthetic images; default 0.01 where the main model is an MLP, and with
+    ``dm`` 1, or 10 from 100 images a class on."""
     lr_net: float = Field(default=0.01, gt=0.0)
     """Learning rate of the drawn network in the inner loop."""
     batch_real: int = Field(default=256, ge=1)
-    """Real images of each class in a matching step; a smaller class is taken whole."""
+    """Real images of each class in a matching step (``idc``: 64 by default); a smaller class is
+    taken whole."""
     outer_loop: int = Field(default=1, ge=1)
-    """Matching steps for each drawn network; default by ipc (1, 10, 20, 30, 40, 50)."""
+    """Matching steps for each drawn network; default by ipc (1, 10, 20, 30, 40, 50), and with
+    ``idc`` 100."""
     inner_loop: int = Field(default=1, ge=1)
     """Epochs of the drawn network on the synthetic set between them; default by ipc."""
     network: Architecture = Architecture()
@@ -109,6 +112,12 @@ class Distillation(Settings):
     """The model pool."""
     kmeans: KMeansSettings = KMeansSettings()
     """Of the method ``kmeans`` alone."""
+    dsa: DSASettings = DSASettings()
+    """Of the methods ``dsa`` and ``dm``."""
+    idc: IDCSettings = IDCSettings()
+    """Of the method ``idc`` alone."""
+    acc: AccSettings = AccSettings()
+    """Model augmentation, of all methods that draw networks."""
     precision: Precision = "fp32"
     """``tf32``: GPUs multiply in TF32; ``bf16-real``: gradients on real images in bfloat16."""
     compile: bool = False
@@ -123,12 +132,13 @@ class Distillation(Settings):
         if not isinstance(value, Mapping):
             return value
         filled: dict[str, Any] = {}
+        own = defaults(value)
         ipc = value.get("ipc", 1)
         if isinstance(ipc, int) and ipc in LOOPS:
             filled["outer_loop"], filled["inner_loop"] = LOOPS[ipc]
         elif isinstance(ipc, int) and ipc >= 1:
             for name in ("outer_loop", "inner_loop"):
-                if name not in value and value.get("method") not in BASELINES:
+                if name not in {**own, **value} and value.get("method") not in BASELINES:
                     raise ValueError(
                         f"{name}: no default for ipc = {ipc} (there is one for "
                         f"{', '.join(map(str, LOOPS))}); set {name}"
@@ -137,12 +147,28 @@ class Distillation(Settings):
         main = network.get("name") if isinstance(network, Mapping) else network
         if main in ("mlp", Architecture(name="mlp")):
             filled["lr_img"] = 0.01
-        return {**filled, **value}
+        return merge({**filled, **own}, value)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.method not in METHODS:
             raise ValueError(f"method: got '{self.method}'; {suggest(self.method, METHODS)}")
+        for name, only in FIXED.get(self.method, {}).items():
+            if (got := getattr(self, name)) != only:
+                raise ValueError(
+                    f"{name}: got {got}, but method '{self.method}' has no such setting; remove it"
+                )
+        if self.acc.active and self.method not in TABLES["acc"]:
+            raise ValueError(
+                f"acc.networks: got {self.acc.networks}, but method '{self.method}' draws no "
+                f"networks; remove it, or use {', '.join(TABLES['acc'])}"
+            )
+        if self.acc.active and self.pool.schedule == "bandit":
+            raise ValueError(
+                f"acc.networks: got {self.acc.networks}, but pool.schedule 'bandit' keeps images "
+                "apart that early-stage networks are trained on; remove it, or use another schedule"
+            )
+        self._check_idc()
         similar = self.pool.others in ("similar", "similar-depth1")
         draws = self.method not in BASELINES
         if (
@@ -157,6 +183,27 @@ class Distillation(Settings):
                 "'diverse' or a list"
             )
         return self
+
+    def _check_idc(self) -> None:
+        """Check what mosaics can have, and what only they have."""
+        if self.method != "idc":
+            if self.init == "mix":
+                raise ValueError(
+                    f"init: got 'mix', but method '{self.method}' has no mosaics; use noise or real"
+                )
+            return
+        if self.dataset.pixels != "normalised":
+            raise ValueError(
+                f"dataset.pixels: got '{self.dataset.pixels}', but method 'idc' learns pixels from "
+                "0 to 1; remove the setting"
+            )
+        named = () if isinstance(self.pool.others, str) else self.pool.others
+        drawn = {member.network for member in named if self.pool.main_probability < 1.0}
+        if "mlp" in {self.network.name, *drawn}:
+            raise ValueError(
+                "network 'mlp': method 'idc' matches the gradients of convolutions, and it has "
+                "none; use another in network.name and in pool.others"
+            )
 
     def identity(self) -> dict[str, Any]:
         """The settings that a distilled set depends on, as plain data.
@@ -186,13 +233,13 @@ class Distillation(Settings):
     def _relevant(self, data: dict[str, Any]) -> dict[str, Any]:
         """Plain settings without the folder of the images, and without tables that do not count.
 
-        A table named after a method belongs to it alone, ``pool.bandit`` to that schedule: where
+        ``TABLES`` says which methods have a table, and ``pool.bandit`` is that schedule's: where
         they do not count they are not there, so that a new one changes no hash of other trials.
         """
         del data["dataset"]["root"]
-        for method in METHODS:
-            if method != self.method:
-                data.pop(method, None)
+        for table, methods in TABLES.items():
+            if self.method not in methods or not getattr(self, table).active:
+                del data[table]
         if self.pool.schedule != "bandit":
             del data["pool"]["bandit"]
         return data
@@ -211,14 +258,19 @@ class TrialConfig(Distillation):
     @model_validator(mode="before")
     @classmethod
     def _fill_recipe(cls, value: object) -> object:
-        """All real images are trained on by a recipe of their own (methods: DD-Ranking)."""
-        if not isinstance(value, Mapping) or value.get("method") != FULL_DATA:
+        """Students are trained as published for the method (all real images: DD-Ranking)."""
+        if not isinstance(value, Mapping):
             return value
-        given = value.get("evaluation", {})
-        if not isinstance(given, Mapping):
+        method, given = value.get("method"), value.get("evaluation", {})
+        if not isinstance(given, Mapping) or not isinstance(method, str):
             return value
-        known = {name: item for name, item in given.items() if item is not None}
-        return {**value, "evaluation": {"epochs": 200, "batch": 512, **known}}
+        if method in PUBLISHED_AUGMENTATION:
+            own = {"augmentation": PUBLISHED_AUGMENTATION[method], **given}
+            return {**value, "evaluation": own}
+        if method == FULL_DATA:
+            known = {name: item for name, item in given.items() if item is not None}
+            return {**value, "evaluation": {"epochs": 200, "batch": 512, **known}}
+        return value
 
     @model_validator(mode="after")
     def _check_recipe(self) -> Self:

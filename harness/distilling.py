@@ -17,7 +17,7 @@ from harness import numerics
 from harness.clock import Clock
 from harness.config import TrialConfig
 from harness.context import Context
-from harness.distill import Distiller, build_distiller
+from harness.distill import Distiller, UsesStore, build_distiller
 from harness.errors import DivergedError
 from harness.evaluate import quick_score
 from harness.events import Decision, Event, Progress, StoppedEarlyError, StoppedError
@@ -193,6 +193,8 @@ class Distilling:
                         break
             finally:
                 self._note_draws()
+                if isinstance(distiller, UsesStore):
+                    self._clock.seconds["distill_cost_s"] += distiller.take_borrowed_s()
                 # Losses leave the device once.
                 self.losses += torch.stack(losses).tolist() if losses else []
         if not all(map(math.isfinite, self.losses[-len(losses) :])):
@@ -324,7 +326,8 @@ class Distilling:
             return self._context.store.get(key)
 
     def _build(self) -> Distiller:
-        return build_distiller(self._config, self._context.data, self._context.device)
+        context = self._context
+        return build_distiller(self._config, context.data, context.device, context.store)
 
 
 def _next_multiple(done: int, every: int) -> int:

@@ -34,7 +34,8 @@ class SyntheticSet:
 
     Attributes:
         images: Float32 [S, C, H, W], in the pixel space of ``provenance["pixels"]``, unbounded.
-        labels: Int64 [S], sorted by class: row ``k * ipc`` to ``(k + 1) * ipc - 1`` are class k.
+        labels: Int64 [S], sorted by class: row ``k * ipc`` to ``(k + 1) * ipc - 1`` are class k
+            (of mosaics, which are held decoded, ``ipc`` times factor squared).
             Or soft: float32 [S, K], class probabilities, sorted by the largest.
         provenance: Plain data on how it was made, without time, host or trial id, so that equal
             sets are equal files.

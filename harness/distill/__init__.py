@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from harness.architecture import Architecture
 from harness.config import METHODS, Distillation
 from harness.datasets import ImageData
+from harness.store import Store
 from harness.synthetic import SyntheticSet
 
 
@@ -42,8 +43,34 @@ class Distiller(Protocol):
         """Continue from a state, bit for bit."""
 
 
-def build_distiller(config: Distillation, data: ImageData, device: torch.device) -> Distiller:
-    """Construct the method that ``config.method`` names."""
+@runtime_checkable
+class UsesStore(Protocol):
+    """What a method has besides, if it takes from the store what other trials need as well."""
+
+    def use_store(self, store: Store) -> None:
+        """Told once, before the first step, where there is a store."""
+
+    def take_borrowed_s(self) -> float:
+        """Seconds that what came from the store had cost to make, since this was last asked.
+
+        They are part of what the set costs, whoever spent them; seconds spent waiting are
+        subtracted.
+        """
+
+
+def build_distiller(
+    config: Distillation, data: ImageData, device: torch.device, store: Store | None = None
+) -> Distiller:
+    """Construct the method that ``config.method`` names.
+
+    Args:
+        config: Settings.
+        data: Real images, on ``device``.
+        device: Where tensors live.
+        store: For methods that share what they prepare (``UsesStore``).
+    """
     module, _, name = METHODS[config.method].partition(":")
     distiller: Distiller = getattr(import_module(module), name)(config, data, device)
+    if store is not None and isinstance(distiller, UsesStore):
+        distiller.use_store(store)
     return distiller

@@ -15,13 +15,18 @@ from harness.architecture import Architecture
 from harness.config import Distillation
 from harness.datasets import ImageData
 from harness.distill.bandit import make_pool
+from harness.distill.early import EarlyNetworks
 from harness.distill.learner import BATCH_NORM_IMAGES, BATCH_TRAIN, Learned, Learner
 from harness.networks import build_network
+from harness.store import Store
 from harness.synthetic import SyntheticSet, init_from_noise, init_from_real, labels_by_class
 
 
 class DC:
-    """Gradient matching of one network after another; see ``harness.distill.Distiller``."""
+    """Gradient matching of one network after another; see ``harness.distill.Distiller``.
+
+    Methods that differ in what they match, or in what they train the network on, are its children.
+    """
 
     def __init__(self, config: Distillation, data: ImageData, device: torch.device) -> None:
         """Start from noise or from real images.
@@ -44,7 +49,9 @@ class DC:
         images = self._initial_images().to(device)
         labels = labels_by_class(data.num_classes, config.ipc).to(device)
         self._learned = Learned(images, labels, torch.zeros_like(images))
+        self._sizes = [min(count, config.batch_real) for count in self._counts]
         self._learners: dict[Architecture, Learner] = {}
+        self._early = EarlyNetworks(config, data, device) if config.acc.networks else None
 
     @property
     def pool_path(self) -> list[tuple[int, float]]:
@@ -55,15 +62,27 @@ class DC:
         """Draw a network and learn from it; return the matching loss a class and outer step."""
         architecture = self._pool.draw(self.iteration, self.synthetic)
         learner = self._learner(architecture)
-        learner.refill(seeding.generator(self._config.seed, "network", self.iteration))
+        if self._early is None:
+            learner.refill(seeding.generator(self._config.seed, "network", self.iteration))
+        else:
+            learner.load(self._early.draw(self.draws, architecture))
         total = torch.zeros((), device=self._device)
         for outer in range(self._config.outer_loop):
             if outer > 0:
-                learner.train(self._orders(outer))
+                self._train(learner, outer)
             total += self._match(learner, outer)
         self.draws.append(architecture)
         self.iteration += 1
         return total / (self._data.num_classes * self._config.outer_loop)
+
+    def use_store(self, store: Store) -> None:
+        """Take early-stage networks from a store, and leave them there."""
+        if self._early is not None:
+            self._early.store = store
+
+    def take_borrowed_s(self) -> float:
+        """Seconds that early-stage networks from the store had cost, since last asked."""
+        return 0.0 if self._early is None else self._early.take_borrowed_s()
 
     def synthetic(self) -> SyntheticSet:
         """The set as it stands."""
@@ -121,19 +140,31 @@ class DC:
                 self._learned,
                 self._data.train.images,
                 self._config,
-                sizes=[min(count, self._config.batch_real) for count in self._counts],
+                sizes=self._sizes,
                 batch_norm_images=sum(min(count, BATCH_NORM_IMAGES) for count in self._counts),
                 label=architecture.label,
+                **self._learner_options(),
             )
         return self._learners[architecture]
 
+    def _learner_options(self) -> dict[str, Any]:
+        """What learners are given besides."""
+        return {}
+
     def _match(self, learner: Learner, outer: int) -> Tensor:
         """One image step on the loss summed over classes; return that loss."""
-        statistics = None
-        if learner.has_batch_norm:
-            statistics = self._real_rows("batch-norm", outer, BATCH_NORM_IMAGES)
         rows = self._real_rows("real-batch", outer, self._config.batch_real)
-        return learner.match(rows, statistics)
+        return learner.match(rows, self._batch_norm_rows(learner, outer))
+
+    def _train(self, learner: Learner, outer: int) -> None:
+        """Train the network on the synthetic set, before an image step other than the first."""
+        learner.train(self._orders(outer))
+
+    def _batch_norm_rows(self, learner: Learner, outer: int) -> Tensor | None:
+        """Training images that refresh the statistics of batch norms, where there are any."""
+        if not learner.has_batch_norm:
+            return None
+        return self._real_rows("batch-norm", outer, BATCH_NORM_IMAGES)
 
     def _real_rows(self, role: str, outer: int, size: int) -> Tensor:
         """Training images of each class, without replacement; a smaller class is taken whole."""

@@ -4,7 +4,7 @@ Source: VICO-UoE/DatasetCondensation, utils.py (``match_loss``, "ours") and main
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,12 @@ from harness.distill.by_class import gradients_by_class
 from harness.distill.programs import Eager
 
 _EPSILON = 1e-6
+_CONVOLUTION = 1 + 4
+"""Dimensions of a convolution's gradients, one for each class."""
+
+Distance = Literal["cosine", "mse", "l1"]
+"""``cosine``: by output unit, of all parameters of rank 2 and more (DC); ``mse`` and ``l1``: sums
+of squared or absolute differences, of convolutions alone (IDC)."""
 
 _IMAGES_TOGETHER = {"cpu": 512, "cuda": 2560}
 """Real images of 32x32 pixels in one pass, which bounds the memory of their activations."""
@@ -58,6 +64,7 @@ def match_gradients(
     *,
     precision: Precision = "fp32",
     programs: Eager | None = None,
+    distance: Distance = "cosine",
 ) -> Match:
     """Compare the network's gradients on synthetic and on real images, class by class.
 
@@ -72,6 +79,7 @@ def match_gradients(
         real_batches: For each class k its real images [B_k, C, H, W].
         precision: ``bf16-real`` computes the gradients on real images in bfloat16.
         programs: Runs the two parts, compiled perhaps; default: as they are.
+        distance: Of two gradients; see ``Distance``.
 
     Returns:
         Loss and image gradient, in the images' dtype.
@@ -89,7 +97,9 @@ def match_gradients(
         real = _real_gradients(
             programs, real_batches[start:stop], own_labels[start:stop, 0], precision, limit
         )
-        loss, gradient = programs(synthetic_match, own[start:stop], own_labels[start:stop], *real)
+        loss, gradient = programs(
+            synthetic_match, own[start:stop], own_labels[start:stop], *real, distance=distance
+        )
         losses.append(loss)
         gradients.append(gradient)
     return Match(torch.stack(losses).sum(), torch.cat(gradients).flatten(0, 1))
@@ -154,7 +164,7 @@ def real_gradients(
 
 
 def synthetic_match(
-    network: nn.Module, images: Tensor, labels: Tensor, *real: Tensor
+    network: nn.Module, images: Tensor, labels: Tensor, *real: Tensor, distance: Distance = "cosine"
 ) -> tuple[Tensor, Tensor]:
     """Distance of a group of classes, and its gradient to their synthetic images.
 
@@ -163,6 +173,7 @@ def synthetic_match(
         images: [G, ipc, C, H, W].
         labels: Int64 [G, ipc].
         real: Gradients on real images, [G, ...], one a matched parameter.
+        distance: See ``Distance``.
 
     Returns:
         Scalar and [G, ipc, C, H, W], both detached.
@@ -178,13 +189,20 @@ def synthetic_match(
 
     leaf = images.detach().requires_grad_()
     own = vmap(grad(class_loss), in_dims=(None, 0, 0))(matched, leaf, labels)
-    # Classes and output units alike are rows of the distance.
-    distances = [
-        layer_distance(own[name].flatten(0, 1), b.flatten(0, 1))
-        for name, b in zip(matched, real, strict=True)
-    ]
-    distance = torch.stack(distances).sum()
-    return distance.detach(), torch.autograd.grad(distance, leaf)[0]
+    pairs = [(own[name], b) for name, b in zip(matched, real, strict=True)]
+    total = torch.stack(_distances(pairs, distance)).sum()
+    return total.detach(), torch.autograd.grad(total, leaf)[0]
+
+
+def _distances(pairs: Sequence[tuple[Tensor, Tensor]], distance: Distance) -> list[Tensor]:
+    """Distances of gradients [G, ...] on synthetic and on real images, of those that count."""
+    if distance == "cosine":
+        # Classes and output units alike are rows of the distance.
+        return [layer_distance(a.flatten(0, 1), b.flatten(0, 1)) for a, b in pairs]
+    differences = [a - b for a, b in pairs if a.ndim == _CONVOLUTION]
+    if distance == "mse":
+        return [difference.square().sum() for difference in differences]
+    return [difference.abs().sum() for difference in differences]
 
 
 def _real_gradients(

@@ -1,8 +1,10 @@
-"""Augmentation of a student's training images, as published for DC.
+"""Augmentation of a student's training images, as published for DC and for DSA.
 
-Source: VICO-UoE/DatasetCondensation, utils.py (``augment``, ``get_daparam``). One operation is
-chosen for each image. Random numbers come from a CPU generator, so that they do not depend on the
-device. ``crop-scale-rotate`` is used for MNIST, ``crop-noise`` for ConvNets with batch norm.
+Source: VICO-UoE/DatasetCondensation, utils.py (``augment``, ``get_daparam``, ``DiffAugment``).
+``crop-scale-rotate`` is used for MNIST, ``crop-noise`` for ConvNets with batch norm: one operation
+is chosen for each image. ``dsa`` (``harness.augment``) chooses one for a batch, whose images have
+parameters of their own. Random numbers come from a CPU generator, so that they do not depend on the
+device.
 """
 
 from collections.abc import Callable
@@ -13,6 +15,9 @@ from torch import Generator, Tensor
 from torch.nn.functional import interpolate, pad
 
 from harness.architecture import Architecture
+from harness.augment import augment as differentiable
+from harness.augment import draw_by_image
+from harness.settings.methods import OF_CHARACTERS, OPERATIONS
 
 _CROP_PIXELS = 4
 _SCALE = 0.2
@@ -23,7 +28,12 @@ Operation = Callable[[Tensor, Tensor, Generator], Tensor]
 
 
 def resolve(setting: str, dataset: str, student: Architecture) -> str:
-    """Turn ``auto`` into the published choice for a dataset and a student."""
+    """Turn ``auto`` into the published choice for a dataset and a student.
+
+    Images of characters are never flipped: ``dsa`` is ``dsa-noflip`` there.
+    """
+    if setting == "dsa" and dataset in OF_CHARACTERS:
+        return "dsa-noflip"
     if setting != "auto":
         return setting
     if student.name == "convnet" and student.norm == "batchnorm":
@@ -32,11 +42,11 @@ def resolve(setting: str, dataset: str, student: Architecture) -> str:
 
 
 def augment(images: Tensor, name: str, rng: Generator) -> Tensor:
-    """Augment a batch, one operation an image.
+    """Augment a batch.
 
     Args:
         images: Float32 [B, C, H, W], normalised.
-        name: ``none``, ``crop-scale-rotate`` or ``crop-noise``.
+        name: ``none``, ``crop-scale-rotate``, ``crop-noise``, ``dsa`` or ``dsa-noflip``.
         rng: CPU generator.
 
     Returns:
@@ -44,6 +54,9 @@ def augment(images: Tensor, name: str, rng: Generator) -> Tensor:
     """
     if name == "none":
         return images
+    if name in _DSA:
+        draws = draw_by_image([_DSA[name]], rng, len(images))
+        return differentiable(images, draws.to(images.device))
     operations = _OPERATIONS[name]
     means = images.mean(dim=(0, 2, 3))
     chosen = torch.randint(len(operations), (len(images),), generator=rng).tolist()
@@ -96,6 +109,10 @@ def _centre(image: Tensor, height: int, width: int) -> Tensor:
     return image[:, top : top + height, left : left + width]
 
 
+_DSA: dict[str, tuple[str, ...]] = {
+    "dsa": OPERATIONS,
+    "dsa-noflip": tuple(name for name in OPERATIONS if name != "flip"),
+}
 _OPERATIONS: dict[str, tuple[Operation, ...]] = {
     "crop-scale-rotate": (_crop, _scale, _rotate),
     "crop-noise": (_crop, _noise),

@@ -116,6 +116,10 @@ def fit_to_dataset(
 
 def images_per_class(foreign: Foreign, classes: int) -> int:
     """Return how many images a class are stored: the set's ipc, before mosaics are decoded."""
+    made = foreign.provenance.get("distillation")
+    # This project's sets hold decoded images.
+    if isinstance(made, dict) and made.get("method") == "idc" and isinstance(made.get("ipc"), int):
+        return max(int(made["ipc"]), 1)
     return max(len(foreign.images) // classes, 1)
 
 

@@ -70,8 +70,12 @@ class EvaluationSettings(Settings):
     """Learning rate; times 0.1 from half of the epochs on."""
     batch: int = Field(default=256, ge=1)
     """Images a step; default 512 where the method is ``full-data``."""
-    augmentation: Literal["auto", "none", "crop-scale-rotate", "crop-noise"] = "auto"
-    """``auto``: as published for DC, none but for MNIST and for ConvNets with batch norm."""
+    augmentation: Literal[
+        "auto", "none", "crop-scale-rotate", "crop-noise", "dsa", "dsa-noflip"
+    ] = "auto"
+    """``auto``: as published for DC, none but for MNIST and for ConvNets with batch norm. ``dsa``:
+    one operation a batch, parameters for each image; the default of methods published with it, and
+    ``dsa-noflip`` for images of characters."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -175,7 +175,9 @@ def test_settings_and_methods_have_the_fixed_names() -> None:
         kd.temperature kd.alpha kd.teacher evaluation.students evaluation.student_seeds
         evaluation.epochs evaluation.lr evaluation.batch evaluation.augmentation run.report_every
         run.checkpoint_every dataset.resize dataset.skip_bad dataset.pixels kmeans.epochs
+        dsa.operations idc.factor idc.distance idc.net_images acc.networks acc.epochs
+        acc.directions acc.magnitude_min acc.magnitude_max
         pool.bandit.arms pool.bandit.every pool.bandit.exploration pool.bandit.probe_images
         pool.bandit.probe_steps pool.bandit.probes run.similarity_draws"""
     assert names == set(fixed.split())
-    assert set(METHODS) == {"dc", "random-real", "kmeans", "full-data"}
+    assert set(METHODS) == {"dc", "dm", "dsa", "idc", "random-real", "kmeans", "full-data"}

@@ -15,7 +15,7 @@ def decode(images: Tensor, factor: int) -> Tensor:
     for i in range(factor):
         for j in range(factor):
             for image in images:
-                padded = torch.full((len(image), part * factor, part * factor), 0.5)
+                padded = image.new_full((len(image), part * factor, part * factor), 0.5)
                 padded[:, :side, :side] = image
                 cut = padded[:, i * part : (i + 1) * part, j * part : (j + 1) * part]
                 out.append(functional.interpolate(cut[None], size=(side, side), mode="bilinear")[0])

@@ -22,12 +22,13 @@ from harness.config import (
     setting_names,
 )
 from harness.errors import ConfigError
+from harness.settings.methods import TABLES
 
 NETWORKS = ", ".join(sorted(NETWORK_NAMES))
 TOP_LEVEL = (
-    "known: batch_real, compile, dataset.*, evaluation.*, init, inner_loop, ipc, iterations, kd.*, "
-    "kmeans.*, lr_img, lr_net, method, network.*, outer_loop, pool.*, precision, protocol, run.*, "
-    "seed, threads"
+    "known: acc.*, batch_real, compile, dataset.*, dsa.*, evaluation.*, idc.*, init, inner_loop, "
+    "ipc, iterations, kd.*, kmeans.*, lr_img, lr_net, method, network.*, outer_loop, pool.*, "
+    "precision, protocol, run.*, seed, threads"
 )
 
 
@@ -93,7 +94,8 @@ def test_unknown_keys(data: dict[str, Any], message: str) -> None:
         ),
         (
             {"method": "dcc"},
-            "method: got 'dcc'; did you mean 'dc'? known: dc, full-data, kmeans, random-real",
+            "method: got 'dcc'; did you mean 'dc'? known: dc, dm, dsa, full-data, "
+            "idc, kmeans, random-real",
         ),
         (
             {"network.name": "convnett"},
@@ -124,7 +126,7 @@ def test_unknown_keys(data: dict[str, Any], message: str) -> None:
         (
             {"evaluation.augmentation": "nonee"},
             "evaluation.augmentation: got 'nonee'; did you mean 'none'? "
-            "known: auto, crop-noise, crop-scale-rotate, none",
+            "known: auto, crop-noise, crop-scale-rotate, dsa, dsa-noflip, none",
         ),
         (
             {"protocol": "Paper"},
@@ -405,6 +407,15 @@ OTHER: dict[str, Any] = {
     "run.similarity_draws": 3,
     "method": "random-real",
     "kmeans.epochs": 3,
+    "dsa.operations": ["crop"],
+    "acc.networks": 5,
+    "acc.epochs": 3,
+    "acc.directions": 1,
+    "acc.magnitude_min": 0.05,
+    "acc.magnitude_max": 0.2,
+    "idc.factor": 3,
+    "idc.distance": "l1",
+    "idc.net_images": 64,
 }
 OF_FILES = {"dataset.resize": "imagefolder", "dataset.skip_bad": "imagefolder"}
 """Settings that only datasets of one file an image have."""
@@ -413,7 +424,9 @@ OF_FILES = {"dataset.resize": "imagefolder", "dataset.skip_bad": "imagefolder"}
 def changed(name: str) -> tuple[TrialConfig, TrialConfig]:
     base = {**BASE, "pool.others": "diverse"} if name == "network.name" else BASE
     base = {**base, "dataset.name": OF_FILES.get(name, base["dataset.name"])}
-    base = {**base, "method": "kmeans"} if name.startswith("kmeans.") else base
+    table = name.split(".")[0]
+    base = {**base, "method": TABLES[table][0]} if table in TABLES else base
+    base = {**base, "acc.networks": 2} if table == "acc" else base
     base = {**base, "pool.schedule": "bandit"} if name.startswith("pool.bandit.") else base
     return make_config(nested(base)), make_config(nested({**base, name: OTHER[name]}))
 

@@ -18,6 +18,7 @@ from harness.datasets import ImageData, load_dataset
 from harness.errors import ConfigError, DataError, HarnessError
 from harness.formats import FORMATS, read_distilled, write_distilled
 from harness.formats.fit import fit_to_dataset, images_per_class, pixel_space
+from harness.formats.foreign import Foreign
 from harness.formats.idc import decode
 from harness.synthetic import SyntheticSet, labels_by_class
 from tests.reference import idc as reference
@@ -108,6 +109,15 @@ def test_a_set_comes_back_as_it_was(
     else:
         assert torch.equal(read.labels, LABELS)
         assert read.labels.dtype == torch.int64
+
+
+def test_own_sets_of_mosaics_count_what_is_stored() -> None:
+    made = {"distillation": {"method": "idc", "ipc": 2, "idc": {"factor": 2}}}
+    images = torch.zeros(10 * 8, 1, 28, 28)
+    foreign = Foreign("set", "harness", images, None, provenance=made)
+    assert images_per_class(foreign, 10) == 2
+    plain = Foreign("set", "harness", images, None, provenance={"distillation": {"method": "dc"}})
+    assert images_per_class(plain, 10) == 8
 
 
 def test_every_format_has_a_round_trip_or_is_a_picture() -> None:

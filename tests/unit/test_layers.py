@@ -62,6 +62,7 @@ BOTTOM = (
 )
 MIDDLE = modules_of(
     "harness.numerics",
+    "harness.augment",
     "harness.pool",
     "harness.networks",
     "harness.datasets",

@@ -10,8 +10,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from harness.architecture import Architecture
+from harness.augment import draw_by_image
 from harness.evaluate import augmentation
 from harness.evaluate.augmentation import augment, resolve
+from harness.settings.methods import OPERATIONS
+from tests.reference import augment as reference
 
 NAMES = ("crop-scale-rotate", "crop-noise")
 MEANS = torch.tensor([0.25, -1.0])
@@ -37,6 +40,11 @@ def draw(*shape: int, seed: int = 9) -> Tensor:
         ("auto", "mnist", "convnet-w4-batchnorm", "crop-noise"),
         ("none", "mnist", "convnet-batchnorm", "none"),
         ("crop-noise", "digits", "mlp", "crop-noise"),
+        ("dsa", "cifar10", "mlp", "dsa"),
+        ("dsa", "fashionmnist", "convnet-batchnorm", "dsa"),
+        ("dsa", "digits", "mlp", "dsa-noflip"),
+        ("dsa", "svhn", "mlp", "dsa-noflip"),
+        ("dsa-noflip", "cifar10", "mlp", "dsa-noflip"),
     ],
 )
 def test_auto_is_the_published_choice(
@@ -82,6 +90,23 @@ def test_random_numbers_come_from_the_generator_alone(name: str) -> None:
     np.random.seed(2)
     assert torch.equal(augment(images, name, rng()), first)
     assert not torch.equal(augment(images, name, rng(1)), first)
+
+
+@pytest.mark.parametrize("name", ["dsa", "dsa-noflip"])
+def test_dsa_has_one_operation_a_batch_and_parameters_for_each_image(name: str) -> None:
+    images = draw(6, 3, 32, 32)
+    kept = images.clone()
+    seen = set()
+    for seed in range(40):
+        draws = draw_by_image([augmentation._DSA[name]], rng(seed), 6)
+        found = augment(images, name, rng(seed))
+        for k in range(6):
+            operations = [stage[k] for stage in draws.operations]
+            plain = reference.augment(images[k], operations, draws.numbers[:, k].tolist())
+            torch.testing.assert_close(found[k], plain, rtol=1e-4, atol=1e-4)
+        seen.add(draws.operations[0][0])
+    assert seen == set(OPERATIONS) - ({"flip"} if name == "dsa-noflip" else set())
+    assert torch.equal(images, kept)
 
 
 @pytest.mark.parametrize("name", NAMES)
