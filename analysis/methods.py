@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.aggregate import student_rows
 from analysis.load import SearchResults, load_search
+from analysis.samples import student_rows
 from analysis.statistics import mean_interval
-from analysis.tables import interval, percent
+from analysis.words import interval, percent
 from harness.errors import HarnessError
 from harness.schema import VALIDATION
 
