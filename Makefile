@@ -4,23 +4,27 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-faults check format bench clean
+.PHONY: demo test test-faults test-slurm check format bench clean
 
 demo: $(READY)
 	$(BIN)/harness search demo --out runs/demo
 	$(BIN)/harness report runs/demo --to runs/demo/report.html
 
 test: $(READY)
-	$(BIN)/pytest --numprocesses auto -m "not fault or sample" --cov --cov-report term:skip-covered
+	$(BIN)/pytest --numprocesses auto -m "(not fault or sample) and not slurm" --cov --cov-report term:skip-covered
 
 test-faults: $(READY)
 	$(BIN)/pytest --numprocesses auto -m fault tests/faults
+
+# Needs the local cluster: sudo slurm/local_cluster/cluster install, then start.
+test-slurm: $(READY)
+	$(BIN)/pytest --numprocesses 0 -m slurm tests/slurm
 
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs harness analysis search_spaces tests benchmarks
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs harness analysis search_spaces slurm tests benchmarks
 
 format: $(READY)
 	$(BIN)/ruff format .
