@@ -19,7 +19,7 @@ from harness.search.racing import Racing, describe_race, next_round
 from harness.trial import preflight
 
 if TYPE_CHECKING:
-    from harness.tune.resources import Resources
+    from harness.tune.resources import Cluster, Resources
 
 
 class Asked(NamedTuple):
@@ -30,6 +30,8 @@ class Asked(NamedTuple):
     gpus_per_trial: float | None
     device: str
     store: Path | None
+    cluster: "Cluster | None" = None
+    """Machines that join; ``device`` is then theirs, and is not asked of this one."""
 
 
 def run_search(folder: SearchFolder, asked: Asked, limit: int | None) -> bool:
@@ -100,7 +102,7 @@ class _Work(NamedTuple):
 
 def _run(folder: SearchFolder, work: _Work, asked: Asked) -> str | None:
     """Run trials; return why that was stopped, None where it was not."""
-    where = choose_device(asked.device)
+    where = choose_device(asked.device) if asked.cluster is None else torch.device(asked.device)
     store = (asked.store or folder.path / STORE_FOLDER).resolve()
     if asked.address == "inline":
         from harness.search.inline import run_inline
@@ -125,7 +127,7 @@ def _run_on_ray(
     configs = work.configs(folder)
     resources = _resources(configs, asked, where)
     resources.slots()
-    preflight(configs)
+    preflight(configs, elsewhere=asked.cluster is not None)
     with folder.driving(), SearchConsole(folder, len(work.trials) + work.more) as console:
         folder.prepare()
         return run_on_ray(
@@ -137,6 +139,7 @@ def _run_on_ray(
             console=console,
             store=store,
             proposals=work.chooser(folder),
+            cluster=asked.cluster,
         )
 
 
@@ -145,9 +148,11 @@ def _resources(configs: Sequence[TrialConfig], asked: Asked, where: torch.device
 
     threads = max(config.threads for config in configs)
     default_gpus = 1.0 if where.type == "cuda" else 0.0
+    there = asked.cluster
     return Resources(
-        cpus=available_cpus(),
-        gpus=visible_gpus() if where.type == "cuda" else 0,
+        cpus=available_cpus() if there is None else there.cpus,
+        gpus=(visible_gpus() if there is None else there.gpus) if where.type == "cuda" else 0,
+        nodes=1 if there is None else there.nodes,
         cpus_per_trial=threads if asked.cpus_per_trial is None else asked.cpus_per_trial,
         gpus_per_trial=default_gpus if asked.gpus_per_trial is None else asked.gpus_per_trial,
     )

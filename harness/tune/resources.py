@@ -1,25 +1,29 @@
 """What a search may use, and what each of its trials takes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a search may use on this machine, and what each trial takes.
+    """What a search may use on this machine, or on each of several, and what each trial takes.
 
     Attributes:
-        cpus: Cores of this process (its affinity).
-        gpus: GPUs that this process sees.
+        cpus: Cores of this process (its affinity), or of a machine.
+        gpus: GPUs that this process sees, or of a machine.
         cpus_per_trial: Cores a trial; > 0.
         gpus_per_trial: GPUs a trial; may be a fraction.
+        nodes: Machines.
     """
 
     cpus: int
     gpus: int
     cpus_per_trial: float
     gpus_per_trial: float
+    nodes: int = 1
 
     def slots(self) -> int:
         """Trials that run at the same time.
@@ -36,4 +40,29 @@ class Resources:
                 f"but this process may use {self.cpus} CPUs and {self.gpus} GPUs; lower "
                 "--cpus-per-trial, --gpus-per-trial or threads"
             )
-        return slots
+        return slots * self.nodes
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Machines that are to join the Ray of a search's driver, and may come and go.
+
+    Attributes:
+        nodes: How many at most run trials, this one included where it does.
+        cpus: Cores of each.
+        gpus: GPUs of each.
+        head_cpus: Cores of this machine for trials; may be 0.
+        head_gpus: GPUs of this machine for trials.
+        token: File of mode 0600 with the token that who joins must have.
+        port: Where others join; 0: a free port.
+        announce: Told HOST:PORT once they can.
+    """
+
+    nodes: int
+    cpus: int
+    gpus: int
+    head_cpus: int
+    head_gpus: int
+    token: Path
+    port: int
+    announce: Callable[[str], object]

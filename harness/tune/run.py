@@ -24,10 +24,10 @@ from harness.search.interruption import Interruption, StopFile
 from harness.search.plan import PlannedTrial
 from harness.search.proposals import Chooser
 from harness.tune.health import RayWatch
-from harness.tune.resources import Resources
+from harness.tune.resources import Cluster, Resources
 from harness.tune.watchdog import __file__ as watchdog_file
 
-_ENVIRONMENT = {
+RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -39,6 +39,7 @@ _ENVIRONMENT = {
     # Tune's own state is never read again: write it as rarely as can be.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
 }
+"""What Ray and Tune read when they are imported, in the driver and on nodes that join it."""
 _OBJECT_STORE_BYTES = 100 * 2**20
 _CONNECT_S = 5
 
@@ -53,6 +54,7 @@ def run_on_ray(
     console: SearchConsole,
     store: Path,
     proposals: Chooser | None = None,
+    cluster: Cluster | None = None,
 ) -> str | None:
     """Run trials on Ray Tune; their results are in their folders.
 
@@ -66,6 +68,7 @@ def run_on_ray(
         console: Told of every event.
         store: Folder of the store.
         proposals: What chooses more trials.
+        cluster: Machines that join the private Ray.
 
     Returns:
         Why the run was stopped before its end; None where it was not.
@@ -73,9 +76,9 @@ def run_on_ray(
     Raises:
         ConfigError: No trial fits the resources, or Ray cannot be started or reached.
     """
-    os.environ.update(_ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(resources.slots()))
+    os.environ.update(RAY_ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(resources.slots()))
     os.environ.pop("RAY_ADDRESS", None)
-    session = _private_ray(resources) if address == "local" else _running_ray(address)
+    session = _private_ray(resources, cluster) if address == "local" else _running_ray(address)
     stop_file = StopFile(folder.path / RAY_FOLDER / "stop")
     interruption = Interruption(stop_file.ask)
     try:
@@ -101,27 +104,52 @@ def run_on_ray(
 
 
 @contextmanager
-def _private_ray(resources: Resources) -> Iterator[None]:
+def _private_ray(resources: Resources, cluster: Cluster | None) -> Iterator[None]:
     """A Ray of this process alone, in a short folder of mode 0700 that goes away with it.
 
-    A token in a file of mode 0600 keeps the machine's other users out.
+    A token in a file of mode 0600 keeps the machine's other users out. Machines of a cluster that
+    have the same token may join.
     """
     with _private_folder() as temporary:
-        token = temporary / "token"
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32))
+        token = temporary / "token" if cluster is None else cluster.token
+        if cluster is None:
+            token.touch(mode=0o600)
+            token.write_text(secrets.token_hex(32))
+        elif cluster.port:
+            _check_free(cluster.port)
+            os.environ["RAY_GCS_SERVER_PORT"] = str(cluster.port)
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
         # Ray opens its own folder to everybody (0777), so it gets one inside the private one.
         with _connection(
             "Ray does not start here ({}); --address inline works without",
             address="local",
-            num_cpus=resources.cpus,
-            num_gpus=resources.gpus,
+            num_cpus=resources.cpus if cluster is None else cluster.head_cpus,
+            num_gpus=resources.gpus if cluster is None else cluster.head_gpus,
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             _temp_dir=str(temporary / "ray"),
         ):
+            if cluster is not None:
+                cluster.announce(_address())
             yield
+
+
+def _address() -> str:
+    """HOST:PORT of the connected Ray."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as trial:
+        try:
+            trial.bind(("", port))
+        except OSError as error:
+            raise ConfigError(
+                f"port: {port} cannot be used on {socket.gethostname()} ({error.strerror}); set "
+                "another one, or 0 for one that is free"
+            ) from None
 
 
 @contextmanager
