@@ -85,12 +85,13 @@ class RayNode:
         return [sys.executable, "-m", "ray.scripts.scripts", "start", *words]
 
     def _environment(self) -> dict[str, str]:
-        from harness.tune.run import RAY_ENVIRONMENT
+        from harness.tune.run import CLUSTER_ENVIRONMENT, RAY_ENVIRONMENT
 
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         return {
             **kept,
             **RAY_ENVIRONMENT,
+            **CLUSTER_ENVIRONMENT,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self._token),
         }

@@ -28,7 +28,10 @@ _RESERVE_S = 7.0
 _ATTEMPTS = 3
 _HEAD_PATIENCE_S = 600.0
 """Seconds that a worker keeps its node without a head."""
-_PATIENCE_S = 5.0
+_PATIENCE_S = 15.0
+"""Seconds in which a dead driver's watchdog cleans up after it."""
+PROGRAMS = {"task": "slurm.array_task", "head": "slurm.driver", "node": "slurm.driver"}
+"""Role -> module that runs as the child."""
 _FINAL = (DONE, FAILED, WRONG)
 
 
@@ -76,7 +79,7 @@ class Supervisor:
 
     def _keep_search(self) -> int:
         """Run the child until there is nothing left for it, or the job is to go."""
-        program = "slurm.array_task" if self._role == "task" else "slurm.driver"
+        program = PROGRAMS[self._role]
         command = [sys.executable, "-u", "-m", program, str(self._out)]
         attempts = 0
         while True:
@@ -86,7 +89,7 @@ class Supervisor:
             status = self._run_child(command)
             if self._role != "task":
                 self._launch.withdraw()
-            processes.end_all(_PATIENCE_S)
+            processes.end_all(0.0 if self._asked else _PATIENCE_S)
             if status in _FINAL:
                 return self._end(status)
             if self._asked:

@@ -40,6 +40,11 @@ RAY_ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
 }
 """What Ray and Tune read when they are imported, in the driver and on nodes that join it."""
+CLUSTER_ENVIRONMENT = {
+    # Ray would end trials for the memory that strangers take on a shared node.
+    "RAY_memory_monitor_refresh_ms": "0",
+}
+"""What Ray reads besides on each node of a cluster."""
 _OBJECT_STORE_BYTES = 100 * 2**20
 _CONNECT_S = 5
 
@@ -115,7 +120,9 @@ def _private_ray(resources: Resources, cluster: Cluster | None) -> Iterator[None
         if cluster is None:
             token.touch(mode=0o600)
             token.write_text(secrets.token_hex(32))
-        elif cluster.port:
+        else:
+            os.environ.update(CLUSTER_ENVIRONMENT)
+        if cluster is not None and cluster.port:
             _check_free(cluster.port)
             os.environ["RAY_GCS_SERVER_PORT"] = str(cluster.port)
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))

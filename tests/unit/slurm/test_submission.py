@@ -101,7 +101,7 @@ def test_a_node_runs_as_many_trials_as_fit(site: dict[str, Any], cpus: int, slot
 
 
 def test_a_node_that_no_trial_fits_is_refused() -> None:
-    with pytest.raises(ConfigError, match="a trial asks for 2 CPUs .* has 1 CPUs"):
+    with pytest.raises(ConfigError, match=r"a trial asks for 2 CPUs .* has 1 CPUs"):
         launch(cpus_per_node=1)
 
 
