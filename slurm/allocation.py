@@ -1,6 +1,7 @@
 """What SLURM gave this job, by its environment; the machine may have more, of others."""
 
 import os
+import platform
 
 
 def job_id() -> str:
@@ -8,6 +9,11 @@ def job_id() -> str:
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     return os.environ["SLURM_JOB_ID"]
+
+
+def node_name() -> str:
+    """This node as SLURM names it."""
+    return os.environ.get("SLURMD_NODENAME") or platform.node()
 
 
 def rank() -> int:

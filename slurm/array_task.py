@@ -1,7 +1,5 @@
 """The child of an array's task: runs trials of the plan that no other task has, without Ray.
 
-    python -m slurm.array_task OUT
-
 Tasks only read the plan. A trial is its task's by a lease (``harness.lease``), so that the trials
 of a dead task go on in another one, from the states that the store has.
 """
@@ -18,11 +16,11 @@ from harness.search.folder import SearchFolder, reopen_search
 from harness.search.inline import run_inline
 from harness.search.plan import PlannedTrial
 from slurm.allocation import job_id
-from slurm.child import DONE, FAILED, UNFINISHED, run_child
+from slurm.child import DONE, FAILED, UNFINISHED
 from slurm.folder import LaunchFolder
 
 
-def run_task(out: Path) -> int:
+def run(out: Path) -> int:
     """Run what is left of a plan, and return the exit status.
 
     Raises:
@@ -77,7 +75,3 @@ class _Claims:
 
     def _mark(self, trial: PlannedTrial) -> Path:
         return self._path / f"{trial.trial_id}.ended"
-
-
-if __name__ == "__main__":
-    run_child(run_task)

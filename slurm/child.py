@@ -1,13 +1,15 @@
-"""What the children of a supervisor have in common: how they are started and how they end."""
+"""The child of a supervisor: runs one of its programs, and ends by one of these statuses.
 
+    python -m slurm.child MODULE OUT
+
+Nothing heavy is imported before it can be interrupted without a traceback.
+"""
+
+import importlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from harness.errors import HarnessError
-from slurm.allocation import job_id
-from slurm.folder import LaunchFolder
 
 DONE = 0
 """Nothing is left."""
@@ -19,14 +21,23 @@ UNFINISHED = 75
 """Stopped before the end: the same again goes on."""
 
 
-def run_child(run: Callable[[Path], int]) -> NoReturn:
-    """Call with OUT from the command line, and exit; a user's mistake is one line and ``WRONG``."""
-    out = Path(sys.argv[1])
+def main(module: str, out: Path) -> int:
+    """Call ``run`` of a module, and return its status; a user's mistake is one line."""
     try:
-        status = run(out)
+        status: int = importlib.import_module(module).run(out)
     except HarnessError as error:
+        from slurm.allocation import job_id
+        from slurm.folder import LaunchFolder
+
         print(f"harness: {error}", file=sys.stderr)  # noqa: T201
         LaunchFolder(out).tell(job_id(), "failed", str(error))
-        status = WRONG
+        return WRONG
+    except KeyboardInterrupt:
+        return UNFINISHED
+    return status
+
+
+if __name__ == "__main__":
+    number = main(sys.argv[1], Path(sys.argv[2]))
     sys.stdout.flush()
-    sys.exit(status)
+    sys.exit(number)

@@ -1,7 +1,4 @@
-"""The child of a head's supervisor: runs the search on a Ray that the other nodes join.
-
-python -m slurm.driver OUT
-"""
+"""The child of a head's supervisor: runs the search on a Ray that the other nodes join."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +9,11 @@ from harness.search.folder import SearchFolder, reopen_search
 from harness.search.racing import next_round
 from harness.tune.resources import Cluster
 from slurm import allocation
-from slurm.child import DONE, FAILED, UNFINISHED, run_child
+from slurm.child import DONE, FAILED, UNFINISHED
 from slurm.folder import Launch, LaunchFolder
 
 
-def drive(out: Path) -> int:
+def run(out: Path) -> int:
     """Run what is left of a search, and return the exit status.
 
     Raises:
@@ -66,7 +63,3 @@ def _is_unfinished(folder: SearchFolder) -> bool:
     if counts[NOT_RUN] or counts["interrupted"] or folder.to_propose():
         return True
     return folder.space.search.allocate == "racing" and bool(next_round(folder))
-
-
-if __name__ == "__main__":
-    run_child(drive)

@@ -20,13 +20,13 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from platform import node as host_name
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import ConfigError, ResultError
 from harness.records import read_json, write_json, write_text
+from slurm.allocation import node_name
 from slurm.profile import Profile, Shape
 
 LAUNCH_FOLDER = "launch"
@@ -141,7 +141,7 @@ class LaunchFolder:
 
     def tell(self, job: str, state: str, reason: str = "") -> None:
         """Say how a job stands."""
-        said = Told(state, host_name(), reason, time.time())
+        said = Told(state, node_name(), reason, time.time())
         with suppress(OSError):  # of a full disk the log tells
             write_json(self._told / job, said._asdict())
 

@@ -80,7 +80,7 @@ class Supervisor:
     def _keep_search(self) -> int:
         """Run the child until there is nothing left for it, or the job is to go."""
         program = PROGRAMS[self._role]
-        command = [sys.executable, "-u", "-m", program, str(self._out)]
+        command = [sys.executable, "-u", "-m", "slurm.child", program, str(self._out)]
         attempts = 0
         while True:
             self._launch.tell(self._job, "started")

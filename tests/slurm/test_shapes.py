@@ -16,6 +16,7 @@ def test_a_shape_gives_the_rows_of_a_local_run(
     pd.testing.assert_frame_equal(search.rows(), expected, check_exact=True)
     told = search.place.told()
     assert {said.state for said in told.values()} == {"ended"}, told
-    # Two nodes took part: two tasks, a head's node and another one, or two workers.
+    # Two tasks, a head's node and another one, or a head and two workers.
     assert len(told) == {"array": 2, "cluster": 2, "elastic": 3}[shape]
+    assert {said.host for said in told.values()} == {"n1", "n2"}
     assert list(search.out.glob("ray")) == []
