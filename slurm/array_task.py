@@ -17,7 +17,7 @@ from harness.search.inline import run_inline
 from harness.search.plan import PlannedTrial
 from slurm.allocation import job_id
 from slurm.child import DONE, FAILED, UNFINISHED
-from slurm.folder import LaunchFolder
+from slurm.folder import ENDED, LaunchFolder
 
 
 def run(out: Path) -> int:
@@ -74,4 +74,4 @@ class _Claims:
         return self._mark(trial).exists() or self._folder.status(trial) in FINISHED
 
     def _mark(self, trial: PlannedTrial) -> Path:
-        return self._path / f"{trial.trial_id}.ended"
+        return self._path / f"{trial.trial_id}{ENDED}"

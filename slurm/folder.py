@@ -30,6 +30,8 @@ from slurm.allocation import node_name
 from slurm.profile import Profile, Shape
 
 LAUNCH_FOLDER = "launch"
+ENDED = ".ended"
+"""Ending of the mark beside a trial's lease: a task of this launch ran it to its end."""
 
 
 class Launch(BaseModel):
@@ -106,6 +108,8 @@ class LaunchFolder:
         for folder in (self._submitted, self._told):
             for path in folder.iterdir():
                 path.unlink(missing_ok=True)
+        for mark in self.leases.glob(f"*{ENDED}"):
+            mark.unlink(missing_ok=True)
         self.token.touch(mode=0o600)
         self.token.write_text(secrets.token_hex(32))
         write_json(self._settings, launch.model_dump(mode="json"))

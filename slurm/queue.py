@@ -1,5 +1,6 @@
 """Questions to SLURM and requests of it, by its own commands."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -63,19 +64,25 @@ def cancel(jobs: Iterable[str]) -> None:
         raise ConfigError(f"scancel: {done.stderr.strip() or done.returncode}")
 
 
+def cancel_waiting(jobs: Iterable[str]) -> None:
+    """End those of some jobs that have not started."""
+    _run("scancel", "--state=PENDING", *jobs)
+
+
 def list_queue(jobs: Iterable[str]) -> dict[str, JobState] | None:
     """All of some jobs that are in the queue, by one call; None where SLURM does not answer."""
-    wanted = sorted({job.partition("_")[0] for job in jobs})
+    wanted = set(jobs)
     if not wanted:
         return {}
-    said = _run("squeue", "-h", "-r", "-o", "%i|%T|%r", "-t", "all", "-j", ",".join(wanted))
+    # By user, since squeue fails on ids that the controller has forgotten.
+    said = _run("squeue", "-h", "-r", "-o", "%i|%T|%r", "-t", "all", "-u", str(os.getuid()))
     if said is None:
-        # One unknown id of several is no error; of one job alone, it is.
-        return {} if len(wanted) == 1 and _run("squeue", "-h", "-o", "%i") is not None else None
+        return None
     found = {}
     for line in said.splitlines():
         job, state, reason = line.split("|", 2)
-        found[job] = JobState(state, "" if reason == "None" else reason)
+        if job in wanted:
+            found[job] = JobState(state, "" if reason == "None" else reason)
     return found
 
 

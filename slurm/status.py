@@ -35,7 +35,9 @@ def ask_slurm(place: LaunchFolder) -> Answer:
         age_s = time.time() - kept["asked_s"]
         if 0 <= age_s < _FRESH_S and set(kept["states"]) == set(jobs):
             return Answer({job: JobState(*said) for job, said in kept["states"].items()}, age_s)
-    found = queue.list_queue(jobs) or {}
+    found = queue.list_queue(jobs)
+    if found is None:
+        return Answer(dict.fromkeys(jobs, JobState("UNKNOWN", "squeue does not answer")), 0.0)
     gone = [job for job in jobs if job not in found]
     told = place.told()
     # Accounting is asked only for jobs that did not say themselves how they ended.

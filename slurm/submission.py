@@ -1,7 +1,9 @@
 """Submissions: what submitit is told for each role of a launch."""
 
+import io
 import shlex
 import sys
+from contextlib import redirect_stderr
 from typing import Any
 
 from submitit import SlurmExecutor
@@ -37,7 +39,9 @@ def submit(launch: Launch, folder: LaunchFolder, role: str, number: int) -> list
         count = min(at_once, number - start)
         executor.update_parameters(array_parallelism=count)
         try:
-            made = executor.map_array(run_job, [str(folder.out)] * count, [role] * count)
+            # Submitit prints what sbatch says of a failure, and raises it too.
+            with redirect_stderr(io.StringIO()):
+                made = executor.map_array(run_job, [str(folder.out)] * count, [role] * count)
         except (FailedJobError, FailedSubmissionError) as error:
             raise ConfigError(f"sbatch refuses the job: {_said(error)}") from None
         for job in made:

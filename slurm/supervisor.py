@@ -61,6 +61,7 @@ class Supervisor:
         signal.signal(signal.SIGCONT, signal.SIG_IGN)
         remove_left_folders(users_of)
         if self._launch.is_over():
+            self._launch.tell(self._name(), "ended")
             return DONE
         try:
             if self._role == "worker" or not self._is_first:
@@ -133,6 +134,8 @@ class Supervisor:
             self._launch.tell(self._job, "failed", f"the search ended with {status}; see its log")
         if self._role != "task":
             self._launch.end(status)
+        if self._role == "head":
+            queue.cancel_waiting(set(self._launch.submitted()) - {self._job})
         self._say(f"ended with {status}")
         return status if status in (DONE, WRONG) else 1
 

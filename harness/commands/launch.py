@@ -54,6 +54,7 @@ def launch(
     from harness.overrides import parse_assignments
     from harness.search.estimate import describe_size
     from harness.search.folder import open_search
+    from harness.search.racing import next_round
     from harness.search.space import load_space
     from harness.trial import preflight
     from slurm.launch import check_shape, make_launch, start, watch_start
@@ -84,7 +85,8 @@ def launch(
         say(describe_cost(folder, planned))
         say(describe(folder, planned))
         return
-    if not folder.missing() and not folder.to_propose():
+    races = checked.search.allocate == "racing" and next_round(folder)
+    if not folder.missing() and not folder.to_propose() and not races:
         say(f"{folder.path}: nothing is left to run")
         return
     preflight(configs, elsewhere=True)

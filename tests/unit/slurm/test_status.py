@@ -28,7 +28,9 @@ def place(tmp_path: Path) -> LaunchFolder:
 def test_slurm_is_asked_once_a_minute_for_all_jobs(
     place: LaunchFolder, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = fake("squeue", "echo '7_0|RUNNING|None'; echo '7_1|PENDING|Resources'")
+    calls = fake(
+        "squeue", "echo '7_0|RUNNING|None'; echo '7_1|PENDING|Resources'; echo '8|RUNNING|'"
+    )
     fake("sacct", "echo '9|COMPLETED'")
     first = ask_slurm(place)
     assert first.states == {
@@ -38,10 +40,17 @@ def test_slurm_is_asked_once_a_minute_for_all_jobs(
     }
     for _ in range(3):
         assert ask_slurm(place).states == first.states
-    assert calls.read_text().splitlines() == ["-h -r -o %i|%T|%r -t all -j 7,9"]
+    assert calls.read_text().splitlines() == [f"-h -r -o %i|%T|%r -t all -u {os.getuid()}"]
     monkeypatch.setattr(status, "_FRESH_S", 0.0)
     ask_slurm(place)
     assert len(calls.read_text().splitlines()) == 2
+
+
+def test_a_slurm_that_does_not_answer_is_no_end_of_the_jobs(
+    place: LaunchFolder, fake: Fake
+) -> None:
+    fake("squeue", "exit 1")
+    assert {state.state for state in ask_slurm(place).states.values()} == {"UNKNOWN"}
 
 
 def test_without_accounting_jobs_that_are_gone_are_over(place: LaunchFolder, fake: Fake) -> None:

@@ -75,7 +75,9 @@ def test_an_array_is_split_below_what_the_site_allows(tmp_path: Path, fake: Fake
     assert place.submitted() == dict.fromkeys(jobs, "task")
 
 
-def test_what_sbatch_refuses_is_said_in_its_words(tmp_path: Path, fake: Fake) -> None:
+def test_what_sbatch_refuses_is_said_in_its_words(
+    tmp_path: Path, fake: Fake, capfd: pytest.CaptureFixture[str]
+) -> None:
     fake("sbatch", "echo 'sbatch: error: invalid partition specified: x' >&2; exit 1")
     made = launch()
     place = LaunchFolder(tmp_path)
@@ -83,6 +85,7 @@ def test_what_sbatch_refuses_is_said_in_its_words(tmp_path: Path, fake: Fake) ->
     with pytest.raises(ConfigError, match="sbatch refuses the job: invalid partition specified: x"):
         submit(made, place, "node", 1)
     assert place.submitted() == {}
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
