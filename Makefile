@@ -4,14 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-faults test-slurm check format bench clean
+SCREENSHOTS := $(abspath build/screenshots)
+
+.PHONY: demo test test-faults test-slurm test-browser check format bench clean
 
 demo: $(READY)
 	$(BIN)/harness search demo --out runs/demo
 	$(BIN)/harness report runs/demo --to runs/demo/report.html
 
 test: $(READY)
-	$(BIN)/pytest --numprocesses auto -m "(not fault or sample) and not slurm" --cov --cov-report term:skip-covered
+	$(BIN)/pytest --numprocesses auto -m "(not fault or sample) and not browser and not slurm" --cov --cov-report term:skip-covered
 
 test-faults: $(READY)
 	$(BIN)/pytest --numprocesses auto -m fault tests/faults
@@ -19,6 +21,10 @@ test-faults: $(READY)
 # Needs the local cluster: sudo slurm/local_cluster/cluster install, then start.
 test-slurm: $(READY)
 	$(BIN)/pytest --numprocesses 0 -m slurm tests/slurm
+
+test-browser: $(READY)
+	HARNESS_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/pytest -m browser tests/browser
+	@echo "screenshots: $(SCREENSHOTS)"
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -38,7 +44,7 @@ $(READY): pyproject.toml
 		{ echo "make: $$($(PYTHON) --version) is too old, 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install -qq --editable '.[dev,optuna]'
+	$(BIN)/python -m pip install -qq --editable '.[dev,optuna,searchers]'
 	@touch $@
 
 clean:

@@ -5,6 +5,7 @@ the search does: writers replace files whole, and the plan only grows.
 """
 
 import json
+import math
 import tomllib
 import warnings
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ from harness.schema import (
     EVALUATIONS_FILE,
     FINISHED,
     PLAN_FILE,
+    QUICK,
     SCHEMA_VERSION,
     SEARCH_FILE,
     STATUSES,
@@ -72,6 +74,15 @@ class SearchResults:
     - one column for each name in ``varied``: the trial's value; lists as compact text; missing
       where the setting does not apply (for example ``kd.temperature`` where KD is off)
     """
+    stopped: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=["trial_id", "iteration", "quick"])
+    )
+    """A row for each trial that a scheduler stopped early, in the order of the plan.
+
+    - ``trial_id``: as in ``trials``
+    - ``iteration``: iterations that were done; 0 where it was stopped before it began
+    - ``quick``: its last quick validation score, 0..1; NaN where it has none
+    """
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Table ``[provenance]`` of ``search.toml``: git hash, versions, command line."""
 
@@ -117,10 +128,12 @@ def load_search(folder: Path | str) -> SearchResults:
     search = _read_search(folder)
     varied = tuple(_table(search, "space", folder))
     planned = _read_plan(folder / PLAN_FILE, varied)
-    statuses, tables = [], []
+    statuses, tables, stopped = [], [], []
     for trial in planned:
-        status, table = _read_trial(folder / TRIALS_FOLDER / trial.trial_id)
+        status, table, stop = _read_trial(folder / TRIALS_FOLDER / trial.trial_id)
         statuses.append(status)
+        if stop is not None:
+            stopped.append((trial.trial_id, *stop))
         if table is not None:
             tables.append(table)
     joined = pyarrow.concat_tables(tables) if tables else _SCHEMA.empty_table()
@@ -140,6 +153,7 @@ def load_search(folder: Path | str) -> SearchResults:
         varied=varied,
         rows=joined.to_pandas(types_mapper=_PANDAS_TYPES.get),
         trials=trials,
+        stopped=pd.DataFrame(stopped, columns=["trial_id", "iteration", "quick"]),
         provenance=_table(search, "provenance", folder),
     )
 
@@ -229,31 +243,40 @@ def _json_object(text: bytes) -> dict[str, Any]:
     return data
 
 
-def _read_trial(folder: Path) -> tuple[str, pyarrow.Table | None]:
-    """Return the status of a trial, and its rows where it finished."""
+def _read_trial(folder: Path) -> tuple[str, pyarrow.Table | None, tuple[int, float] | None]:
+    """Return the status of a trial, its rows where it finished, and where it was stopped early."""
     path = folder / TRIAL_FILE
     try:
         try:
             text = path.read_bytes()
         except FileNotFoundError:
-            return "not_run", None
+            return "not_run", None, None
         trial = _json_object(text)
         _check_version(trial.get("schema_version"), path)
         status = trial.get("status")
         if status not in STATUSES:
             raise ValueError(f"status is {status!r}, expected one of {', '.join(STATUSES)}")
+        if status == "stopped_early":
+            return str(status), None, _read_stop(trial)
         if status not in FINISHED:
-            return str(status), None
+            return str(status), None, None
         path = folder / EVALUATIONS_FILE
-        if status == "stopped_early" and not path.exists():
-            return str(status), None
-        return str(status), _read_rows(path)
+        return str(status), _read_rows(path), None
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         warnings.warn(
             f"{path}: cannot be read ({error}); the trial counts as an error and is not used",
             stacklevel=3,
         )
-        return "error", None
+        return "error", None, None
+
+
+def _read_stop(trial: Mapping[str, Any]) -> tuple[int, float]:
+    """Where a trial was stopped early, and its last quick score."""
+    try:
+        scores = trial[QUICK]
+        return int(trial["stopped"]["iteration"]), float(scores[-1][1]) if scores else math.nan
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"where it was stopped is not there ({error})") from None
 
 
 def _read_rows(path: Path) -> pyarrow.Table:

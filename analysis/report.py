@@ -20,6 +20,13 @@ from analysis.figures import (
     main_probability_points,
 )
 from analysis.load import SearchResults
+from analysis.stopped import (
+    CAPTION,
+    HEADER,
+    describe_stopped,
+    stopped_cells,
+    without_stopped,
+)
 from analysis.tables import interval, percent, split_of, table_caption, table_cells
 from harness.errors import ResultError
 from harness.schema import ERROR_FILE, FINISHED, STATUSES, TEST, TRIALS_FOLDER
@@ -44,7 +51,7 @@ def summarise(results: SearchResults) -> str:
         Lines of text: the best configuration with its mean, interval and n; whether others may
         be as good; its test accuracy; what is missing.
     """
-    frame = by_setting(results)
+    frame = by_setting(without_stopped(results))
     done = frame[frame["n"] > 0]
     if len(done):
         lines = _answer(done, results.varied)
@@ -52,10 +59,12 @@ def summarise(results: SearchResults) -> str:
         lines = ["No unseen student has an accuracy yet: none was evaluated, or all diverged"]
     else:
         lines = ["Nothing finished yet"]
-    return "\n".join([*lines, *_missing(results.trials["status"])])
+    return "\n".join([*lines, *_missing(results.trials["status"]), *describe_stopped(results)])
 
 
-def write_report(searches: Sequence[SearchResults], path: Path | str) -> None:
+def write_report(
+    searches: Sequence[SearchResults], path: Path | str, *, include_stopped: bool = False
+) -> None:
     """Write one HTML file about some searches, whole or not at all.
 
     The file holds its styles and figures, no scripts, and asks for nothing from elsewhere.
@@ -63,6 +72,7 @@ def write_report(searches: Sequence[SearchResults], path: Path | str) -> None:
     Args:
         searches: As ``analysis.load.load`` returns them.
         path: File to write; its folder must exist.
+        include_stopped: Whether to list what was stopped early.
 
     Raises:
         ResultError: The file cannot be written.
@@ -75,7 +85,13 @@ def write_report(searches: Sequence[SearchResults], path: Path | str) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template(_TEMPLATE).render(sections=[_section(one) for one in searches])
+    sections = [
+        {**_section(one), "stopped": stopped_cells(one) if include_stopped else []}
+        for one in searches
+    ]
+    page = environment.get_template(_TEMPLATE).render(
+        sections=sections, stopped_header=HEADER, stopped_caption=CAPTION
+    )
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         aside.write_text(page, encoding="utf-8", newline="\n")
@@ -138,7 +154,8 @@ def _counts(statuses: pd.Series) -> list[tuple[str, int]]:
 
 def _section(results: SearchResults) -> dict[str, Any]:
     """Everything that the template shows of one search."""
-    frame = by_setting(results)
+    compared = without_stopped(results)
+    frame = by_setting(compared)
     trials = results.trials
     unfinished = trials[~trials["status"].isin(FINISHED)]
     settings = [trials.loc[unfinished.index, name] for name in results.varied]
@@ -152,7 +169,7 @@ def _section(results: SearchResults) -> dict[str, Any]:
         "title": results.title,
         "question": results.question,
         "answer": summarise(results).splitlines(),
-        "figure": _figure(results, frame),
+        "figure": _figure(compared, frame),
         "cells": table_cells(frame),
         "caption": table_caption(frame),
         "counts": _counts(trials["status"]),

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from harness.commands.board import board
 from harness.commands.datasets import app as datasets_app
 from harness.commands.evaluate import evaluate
 from harness.commands.export import export
@@ -38,6 +39,7 @@ app.command()(launch)
 app.command()(status)
 app.command()(logs)
 app.command()(cancel)
+app.command()(board)
 
 Settings = Annotated[
     list[str] | None,
@@ -117,6 +119,15 @@ def search(
     add_samples: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Extend such a search that is there.")
     ] = None,
+    promote: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Run the N best distillations that were stopped early to their end, with all "
+            "trials that share them.",
+        ),
+    ] = None,
     address: Annotated[
         str, typer.Option(help="local (a private Ray), inline (no Ray), or HOST:PORT.")
     ] = "local",
@@ -125,6 +136,14 @@ def search(
     ] = None,
     gpus_per_trial: Annotated[
         float | None, typer.Option(metavar="X", help="GPUs a trial [1 on cuda, else 0].")
+    ] = None,
+    trials_per_gpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Trials that share a GPU, without a wall between their memories; auto: by what "
+            "the first one takes.",
+        ),
     ] = None,
     store: StoreFolder = None,
     device: Device = "auto",
@@ -145,11 +164,11 @@ def search(
     _say(f"{checked.title or checked.name}: {size}")
     from harness.commands.search import Asked, describe_plan, run_search
 
-    asked = Asked(address, cpus_per_trial, gpus_per_trial, device, store)
+    asked = Asked(address, cpus_per_trial, gpus_per_trial, device, store, trials_per_gpu)
     if dry_run:
-        _say(describe_plan(folder, asked))
+        _say(describe_plan(folder, asked, limit))
         return
-    _exit(DONE if run_search(folder, asked, limit) else INCOMPLETE)
+    _exit(DONE if run_search(folder, asked, limit, promote) else INCOMPLETE)
 
 
 @app.command()
@@ -158,6 +177,9 @@ def report(
     to: Annotated[
         Path | None, typer.Option(metavar="FILE", help="HTML file [OUT/report.html].")
     ] = None,
+    include_stopped: Annotated[
+        bool, typer.Option("--include-stopped", help="List what was stopped early, too.")
+    ] = False,
 ) -> None:
     """Print a search's table and write it, with a figure, as one HTML file."""
     from rich.console import Console
@@ -165,17 +187,21 @@ def report(
     from analysis.aggregate import by_setting
     from analysis.load import load
     from analysis.report import summarise, write_report
+    from analysis.stopped import stopped_table, without_stopped
     from analysis.tables import terminal_table
 
     console = Console(highlight=False)
     searches = load(out)
     for results in searches:
-        console.print(terminal_table(by_setting(results), results.title or results.name))
+        frame = by_setting(without_stopped(results))
+        console.print(terminal_table(frame, results.title or results.name))
+        if include_stopped and len(results.stopped):
+            console.print(stopped_table(results))
         _say(summarise(results))
     path = to or out[0] / "report.html"
     if not path.parent.is_dir():
         raise ConfigError(f"--to: no folder {path.parent}; make it, or choose another file")
-    write_report(searches, path)
+    write_report(searches, path, include_stopped=include_stopped)
     _say(f"report: {path}")
 
 

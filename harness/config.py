@@ -22,10 +22,12 @@ from harness.settings.dataset import OF_FILES as OF_FILES
 from harness.settings.dataset import OWN_CONSTANTS as OWN_CONSTANTS
 from harness.settings.dataset import DatasetSettings as DatasetSettings
 from harness.settings.evaluation import MAIN as MAIN
+from harness.settings.evaluation import QUICK_STUDENTS as QUICK_STUDENTS
 from harness.settings.evaluation import EvaluationSettings as EvaluationSettings
 from harness.settings.evaluation import KDSettings as KDSettings
 from harness.settings.evaluation import RunSettings as RunSettings
 from harness.settings.pool import POOL_PRESETS as POOL_PRESETS
+from harness.settings.pool import BanditSettings as BanditSettings
 from harness.settings.pool import PoolSettings as PoolSettings
 from harness.settings.pool import WeightedNetwork as WeightedNetwork
 
@@ -39,6 +41,9 @@ METHODS: dict[str, str] = {
 
 SCHEDULED_METHODS: frozenset[str] = frozenset()
 """Methods whose iterations depend on how many there are to be: their runs share no states."""
+
+UNSCHEDULED = frozenset({"constant", "bandit"})
+"""Schedules of the pool that do not depend on how many iterations there are to be."""
 
 FULL_DATA = "full-data"
 """The method whose set is all training images."""
@@ -158,11 +163,7 @@ class Distillation(Settings):
 
         ``dataset.root`` is left out: where files lie is not what they hold.
         """
-        data = self.model_dump(mode="json", include=set(Distillation.model_fields))
-        del data["dataset"]["root"]
-        if self.method != "kmeans":
-            del data["kmeans"]
-        return data
+        return self._relevant(self.model_dump(mode="json", include=set(Distillation.model_fields)))
 
     def num_iterations(self) -> int:
         """Iterations to do: ``iterations``, or none where the method ignores it."""
@@ -178,8 +179,22 @@ class Distillation(Settings):
         if self.method in BASELINES:
             names = ("method", "dataset", "protocol", *BASELINES[self.method])
             return {name: data[name] for name in names}
-        if self.method not in SCHEDULED_METHODS and self.pool.schedule == "constant":
+        if self.method not in SCHEDULED_METHODS and self.pool.schedule in UNSCHEDULED:
             del data["iterations"]
+        return data
+
+    def _relevant(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Plain settings without the folder of the images, and without tables that do not count.
+
+        A table named after a method belongs to it alone, ``pool.bandit`` to that schedule: where
+        they do not count they are not there, so that a new one changes no hash of other trials.
+        """
+        del data["dataset"]["root"]
+        for method in METHODS:
+            if method != self.method:
+                data.pop(method, None)
+        if self.pool.schedule != "bandit":
+            del data["pool"]["bandit"]
         return data
 
 
@@ -221,6 +236,22 @@ class TrialConfig(Distillation):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_probes(self) -> Self:
+        """What a bandit is rewarded by is never what the trial, or a report on its way, scores."""
+        if self.pool.schedule != "bandit" or self.method in BASELINES:
+            return self
+        quick = {Architecture(name=name) for name in QUICK_STUDENTS}
+        for name in self.pool.bandit.probes:
+            probe = Architecture.parse(name)
+            where = "evaluation.students" if probe in self.students() else "the quick scores"
+            if probe in {*self.students(), *quick}:
+                raise ValueError(
+                    f"pool.bandit.probes: got '{name}', which is also a network of {where}, "
+                    "expected one that the trial is not judged on; name another"
+                )
+        return self
+
     def students(self) -> tuple[Architecture, ...]:
         """Architectures of ``evaluation.students``, in order, ``main`` resolved, each once."""
         return tuple(dict.fromkeys(self._resolve(name) for name in self.evaluation.students))
@@ -235,10 +266,7 @@ class TrialConfig(Distillation):
 
     def digest(self) -> str:
         """Hash of all that the trial's rows depend on: 64 hex digits."""
-        data = self.model_dump(mode="json", exclude={"run"})
-        del data["dataset"]["root"]
-        if self.method != "kmeans":
-            del data["kmeans"]
+        data = self._relevant(self.model_dump(mode="json", exclude={"run"}))
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def _resolve(self, name: str) -> Architecture:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from harness.datasets import ImageData
-from harness.events import Decision, Event
+from harness.events import Decision, Event, Verdict
 from harness.store import Store
 
 
@@ -35,3 +35,10 @@ class Context:
     """Iterations of this distillation that other planned trials need."""
     stopping: Callable[[], bool] = field(default=lambda: False)
     """Asked between iterations and between students: whether to save and stop now."""
+    verdict: Callable[[], Verdict | None] = field(default=lambda: None)
+    """Asked before the first iteration and after each report: a scheduler's verdict, if any."""
+    gpu_share: float = 1.0
+    """GPUs that the trial has, where its device is one: below 1 it shares one, with no wall
+    between its memory and its neighbours'."""
+    utilisation: Callable[[], float | None] = field(default=lambda: None)
+    """Mean share of its time, 0..1, in which the GPU was busy so far; None where unknown."""

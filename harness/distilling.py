@@ -20,7 +20,8 @@ from harness.context import Context
 from harness.distill import Distiller, build_distiller
 from harness.errors import DivergedError
 from harness.evaluate import quick_score
-from harness.events import Decision, Event, Progress, StoppedError
+from harness.events import Decision, Event, Progress, StoppedEarlyError, StoppedError
+from harness.images import draw_grid, shown_part
 from harness.store import DIVERGED, Entry, Key
 from harness.synthetic import SyntheticSet
 
@@ -45,6 +46,7 @@ class Distilling:
         self.losses: list[float] = []
         self.quick: list[tuple[int, float]] = []
         self.draws: list[str] = []
+        self.pool_path: list[tuple[int, float]] = []
         self._config = config
         self._context = context
         self._clock = clock
@@ -61,10 +63,12 @@ class Distilling:
         Raises:
             DivergedError: A loss or an image is not finite.
             StoppedError: It was told to stop; the state is saved.
+            StoppedEarlyError: A scheduler's verdict; the state is saved, and kept.
             DeferredError: Another makes the set, and it was told not to wait.
             OSError: A state cannot be saved.
         """
         store = self._context.store
+        self._heed_verdict(0)
         if store is None:
             yield from self._make()
         else:
@@ -91,6 +95,7 @@ class Distilling:
 
     def _make(self) -> Generator[Event, Decision, Entry]:
         """Go on from the longest state; return the last one."""
+        self._heed_verdict(0)  # it may have waited long
         self._start()
         yield from self._replay()
         while self._iteration < self._length:
@@ -99,8 +104,10 @@ class Distilling:
                 self._stop()
             progress = self._progress() if self._is_report() else None
             self._save_if_due()
-            if progress is not None and (yield progress) is Decision.STOP:
-                self._stop()
+            if progress is not None:
+                if (yield progress) is Decision.STOP:
+                    self._stop()
+                self._heed_verdict(progress.iteration)
         return self._entry()
 
     def _start(self) -> None:
@@ -123,6 +130,7 @@ class Distilling:
             return
         self._restore(verdict)
         self.draws = list(verdict.data["draws"])
+        self.pool_path = [(start, p) for start, p in verdict.data.get("pool_path", [])]
         self.losses = [math.nan if loss is None else loss for loss in self.losses]
         raise DivergedError(f"known to diverge at iteration {verdict.data['iteration']}")
 
@@ -147,8 +155,30 @@ class Distilling:
         for iteration, score in [item for item in self.quick if item[0] < self._iteration]:
             if (yield self._report(iteration, score)) is Decision.STOP:
                 raise StoppedError
-        if self._is_report() and (yield self._progress()) is Decision.STOP:
-            raise StoppedError
+            self._heed_verdict(iteration)
+        if self._is_report():
+            if (yield self._progress()) is Decision.STOP:
+                raise StoppedError
+            self._heed_verdict(self._iteration)
+
+    def _heed_verdict(self, iteration: int) -> None:
+        """Stop early where a scheduler said so of a longer way than to the verdict's iteration.
+
+        The judged distillation stops where it was judged, also when it is run again: the way
+        there is in the store, and its record is whole. Its other replicates stop where they are.
+        What is known is cut to ``iteration``, so that a trial that the store had helped over it
+        leaves the record of one that came no further.
+        """
+        verdict = self._context.verdict()
+        if verdict is None or self._length <= verdict.iteration:
+            return
+        if self._context.replicate == 0 and iteration < verdict.iteration:
+            return
+        if self._distiller is not None and iteration == self._iteration:
+            self._save(keep=True)  # what goes on from here goes on from this state
+        self.losses, self.draws = self.losses[:iteration], self.draws[:iteration]
+        self.quick = [item for item in self.quick if item[0] <= iteration]
+        raise StoppedEarlyError(iteration, verdict.reason)
 
     def _advance(self, stop: int) -> None:
         """Iterate to the next stop, or to the iteration after which all is to stop."""
@@ -174,7 +204,13 @@ class Distilling:
             return
         first = next(i for i, loss in enumerate(self.losses) if not math.isfinite(loss))
         losses = [loss if math.isfinite(loss) else None for loss in self.losses]
-        data = {"losses": losses, "quick": self.quick, "draws": self.draws, "iteration": first + 1}
+        data = {
+            "losses": losses,
+            "quick": self.quick,
+            "draws": self.draws,
+            "pool_path": self.pool_path,
+            "iteration": first + 1,
+        }
         with self._clock.measure("store_s"):
             self._context.store.put(
                 self._key(DIVERGED), Entry({}, data, self._clock.seconds["distill_cost_s"])
@@ -204,9 +240,13 @@ class Distilling:
 
     def _save(self, *, keep: bool) -> None:
         store = self._context.store
-        if store is None or self._saved == self._iteration:
+        if store is None:
             return
         key = self._key(self._iteration)
+        if self._saved == self._iteration:
+            if keep:
+                store.keep(key)
+            return
         with self._clock.measure("store_s"):
             store.put(key, self._entry(), keep=keep)
             store.drop_checkpoints(key)
@@ -229,6 +269,7 @@ class Distilling:
     def _note_draws(self) -> None:
         assert self._distiller is not None
         self.draws = [architecture.label for architecture in self._distiller.draws]
+        self.pool_path = list(self._distiller.pool_path)
 
     def _reports_at(self, iteration: int) -> bool:
         every = self._config.run.report_every
@@ -253,14 +294,25 @@ class Distilling:
 
     def _report(self, iteration: int, quick: float | None) -> Progress:
         self._reported = iteration
+        losses = self.losses[max(0, iteration - self._config.run.report_every) : iteration]
         return Progress(
             iteration=iteration,
             iterations=self._length,
-            matching_loss=fmean(
-                self.losses[max(0, iteration - self._config.run.report_every) : iteration]
-            ),
+            matching_loss=fmean(losses),
             quick=quick,
+            main_probability=next(
+                (p for start, p in reversed(self.pool_path) if start < iteration), None
+            ),
+            losses=losses,
+            picture=self._picture if iteration == self._iteration else None,
         )
+
+    def _picture(self) -> bytes:
+        assert self._distiller is not None
+        synthetic = self._distiller.synthetic()
+        assert synthetic is not None, "a set that is learned in iterations has images"
+        shown = self._context.data.denormalise(synthetic.images)
+        return shown_part(draw_grid(shown, columns=self._config.ipc), self._config.ipc)
 
     def _key(self, part: int | str) -> Key:
         return distillation_key(self._config, self._context).at(part)

@@ -101,6 +101,11 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def gpu_uuid(device: torch.device) -> str:
+    """A GPU's name for ``nvidia-smi``, whatever CUDA_VISIBLE_DEVICES numbers it."""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+
 def synchronise(device: torch.device) -> None:
     """Wait for queued GPU work, so that a clock read next to it is true."""
     if device.type == "cuda":
@@ -126,6 +131,22 @@ def peak_gib(device: torch.device) -> float:
             return int(match[1]) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def used_gib(device: torch.device) -> float | None:
+    """GiB of a GPU that are taken, by this process and all others; None on the CPU."""
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return float(total - free) / 2**30
+
+
+def total_gib(device: torch.device) -> float | None:
+    """GiB of memory that a GPU has; None on the CPU."""
+    if device.type != "cuda":
+        return None
+    _, total = torch.cuda.mem_get_info(device)
+    return float(total) / 2**30
 
 
 def _tune_allocator() -> None:

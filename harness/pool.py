@@ -1,12 +1,18 @@
 """The model pool: which architecture each iteration of a distillation draws (arXiv 2402.13007)."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, product
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness import seeding
 from harness.architecture import ACTIVATIONS, NORMS, POOLINGS, Architecture
 from harness.config import BASELINES, Distillation, PoolSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.synthetic import SyntheticSet
 
 
 class Member(NamedTuple):
@@ -19,7 +25,9 @@ class Member(NamedTuple):
 class ModelPool:
     """Draws the main model with one probability, and the others by weight otherwise.
 
-    A draw depends on (seed, iteration) alone: it can be repeated, and it shifts no other draw.
+    A draw depends on (seed, iteration) alone: it can be repeated, and it shifts no other draw. A
+    pool that adapts (``harness.distill.bandit``) is a subclass: it looks at the set, has a state,
+    and keeps training images for itself.
     """
 
     def __init__(
@@ -63,14 +71,51 @@ class ModelPool:
             way = (1 - math.cos(math.pi * way)) / 2
         return 1.0 - (1.0 - settings.main_probability) * way
 
-    def draw(self, iteration: int) -> Architecture:
-        """Return the architecture of an iteration, counted from 0."""
+    def draw(
+        self, iteration: int, synthetic: "Callable[[], SyntheticSet] | None" = None
+    ) -> Architecture:
+        """Return the architecture of an iteration, counted from 0.
+
+        Args:
+            iteration: Iterations done so far.
+            synthetic: Gives the set as it stands, for a pool that adapts to it.
+        """
         if iteration < self._settings.warmup:
             return self._main
         random = seeding.python_random(self._seed, "pool", iteration)
         if random.random() < self.main_probability(iteration):
             return self._main
         return random.choices(self._others, cum_weights=self._cumulative)[0].architecture
+
+    def path(self, iterations: int) -> list[tuple[int, float]]:
+        """The main-model probability on the way: each iteration, counted from 0, where it changes.
+
+        Args:
+            iterations: Iterations done; a constant pool's path is ``[(0, main_probability)]``.
+        """
+        values = [self.main_probability(iteration) for iteration in range(iterations)]
+        return [(i, p) for i, p in enumerate(values) if i == 0 or p != values[i - 1]]
+
+    def usable(self, rows: "Tensor") -> "Tensor":
+        """Of rows of the training images, those that distilling may see: all, or a part in order.
+
+        To be asked of rows that are in random order already: so the order of the others, which
+        replicates share, stays what it is.
+        """
+        return rows
+
+    def state_dict(self) -> dict[str, Any]:
+        """What later draws depend on: plain data, to be joined to a method's state."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a method's state."""
+
+
+def path_values(path: Sequence[tuple[int, float]], iterations: int) -> list[float]:
+    """The main-model probability of each iteration, from a pool's ``path``."""
+    ends = [*(start for start, _ in path), iterations][1:]
+    return [p for (start, p), end in zip(path, ends, strict=True) for _ in range(start, end)]
 
 
 def drawn_by(config: Distillation) -> frozenset[Architecture]:

@@ -6,10 +6,11 @@ from statistics import fmean
 from typing import Any
 
 from harness.architecture import Architecture
+from harness.clock import Clock
 from harness.config import TrialConfig
 from harness.evaluate import StudentScore
 from harness.pool import describe_others, drawn_by
-from harness.schema import COLUMNS, UNSEEN_MEAN
+from harness.schema import COLUMNS, PHASES, UNSEEN_MEAN
 
 Row = dict[str, Any]
 
@@ -31,6 +32,24 @@ def metrics(scores: Sequence[StudentScore], main: Architecture) -> dict[str, flo
         found[f"{split}/unseen_mean"] = _mean_over_students(unseen)
         found[f"{split}/main"] = _mean_over_students([item for item in own if item.student == main])
     return found
+
+
+def phases(clock: Clock, gpu_share: float) -> dict[str, dict[str, float | None]]:
+    """Memory and GPU-seconds of each phase of a trial that was run, for ``trial.json``.
+
+    Args:
+        clock: The trial's, with the names of ``harness.schema.PHASES``.
+        gpu_share: GPUs that the trial has; 0 on the CPU.
+    """
+    return {
+        phase: {
+            "peak_gib": clock.peaks_gib[name],
+            "used_gib": clock.used_gib[name],
+            "gpu_s": clock.seconds[name] * gpu_share,
+        }
+        for phase, name in PHASES.items()
+        if name in clock.peaks_gib
+    }
 
 
 def common_columns(config: TrialConfig, record: Mapping[str, Any]) -> Row:

@@ -4,6 +4,7 @@ Writers (``harness.trial``) and readers (``analysis``) meet here and nowhere els
 name, a type or a meaning raises ``SCHEMA_VERSION``.
 """
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 SCHEMA_VERSION = 1
@@ -20,6 +21,8 @@ STATUSES: tuple[Status, ...] = (
 )
 FINISHED: frozenset[str] = frozenset({"ok", "diverged", "stopped_early"})
 """Statuses that are results; a trial with another one is run again by the next call."""
+ENDED = FINISHED | {"error", "oom"}
+"""Statuses after which a trial is not run again by the same call."""
 NOT_RUN: Status = "not_run"
 
 VALIDATION, TEST = "validation", "test"
@@ -29,16 +32,58 @@ TEST_UNSEEN_MEAN = "test/unseen_mean"
 """The same on test images: recorded, never optimised."""
 QUICK = "validation/quick"
 """Mean validation accuracy of one MLP and one LeNet trained on the set as it stands."""
+POOL_MAIN = "pool/main_probability"
+"""Chance of drawing the main model, by iteration: a curve, in ``pool_draws`` where it changes."""
+POOL_MAIN_MEAN = "pool/main_probability_mean"
+"""Its mean over the iterations."""
+POOL_MAIN_LAST = "pool/main_probability_last"
+"""That of the last iteration."""
+POOL_SIMILARITY = "pool/similarity"
+"""Cosine of the others' image gradients with the main model's, mean by the weights of
+``pool.others``, over draws, and over the first and the last images (``harness.distill.similarity``;
+measured where ``run.similarity_draws`` is above 0)."""
+POOL_SIMILARITY_INITIAL = "pool/similarity_initial"
+"""The same on the first images alone."""
+POOL_SIMILARITY_FINAL = "pool/similarity_final"
+"""The same on the last images alone."""
+POOL_SIMILARITY_MAIN = "pool/similarity_main"
+"""Cosine of two main models with different weights: as near to the main model as any pool gets."""
+LOSS_SLOPE = "matching_loss_slope"
+"""Slope of the logarithm of the main model's matching loss, nats an iteration; below 0: it falls.
+(``harness.diagnostics.matching_loss_slope``)."""
+
+PHASES: Mapping[str, str] = {
+    "distill": "distill_s",
+    "quick": "quick_s",
+    "evaluate": "eval_s",
+    "teacher": "teacher_s",
+    "control": "control_s",
+}
+"""Phases of a trial, each with its seconds in the ``timings`` of ``trial.json``: distilling, quick
+scores, students with their teachers, of those the teachers that this trial trained, and the
+students of the control. The table ``phases`` of ``trial.json`` has, of each that was run:
+
+- ``peak_gib``: peak memory, as the column of that name;
+- ``used_gib``: what was taken of the GPU by all processes, torch's reserve and CUDA's own memory
+  included; the trial's own where it has the GPU to itself; null on the CPU;
+- ``gpu_s``: seconds times the GPUs that the trial has (a share where it shares one); 0 on the CPU.
+
+``gpu`` beside it is null on the CPU, else ``share`` (GPUs that the trial has), ``total_gib`` and
+``utilisation`` (0..1, the time in which the GPU was busy; null where it was not sampled)."""
 
 # Names of files and folders of a search.
 SEARCH_FILE = "search.toml"
 PLAN_FILE = "plan.jsonl"
+DECISIONS_FILE = "decisions.jsonl"
+"""What a scheduler decided of each report, in order (``harness.search.stopping``)."""
 TRIALS_FOLDER = "trials"
 TRIAL_FILE = "trial.json"
 EVALUATIONS_FILE = "evaluations.parquet"
 DISTILLED_FILE = "distilled.safetensors"
 IMAGES_FILE = "images.png"
 ERROR_FILE = "error.txt"
+EVENTS_PREFIX = "events.out.tfevents."
+"""Start of the names of a trial's TensorBoard files, see ``harness.tracking``."""
 DRIVER_FILE = ".driver.lease"
 STORE_FOLDER = "store"
 RAY_FOLDER = "ray"
@@ -63,7 +108,11 @@ COLUMNS: tuple[Column, ...] = (
     Column("iterations", "int64", "draws of a network from the pool"),
     Column("pool", "string", "distribution of the non-main members: preset, or label:weight list"),
     Column("main_model", "string", "label of the main model"),
-    Column("main_probability", "float64", "chance of drawing the main model, 0..1"),
+    Column(
+        "main_probability",
+        "float64",
+        "chance of drawing the main model, 0..1: a schedule's last, a bandit's first",
+    ),
     Column("kd_variant", "string", "off, softened, control or legacy"),
     Column("kd_temperature", "float64", "> 0; null where KD is off"),
     Column("kd_alpha", "float64", "weight of the teacher's term, 0..1; null where KD is off"),
@@ -73,7 +122,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("student", "string", "label of the student; null where the distillation diverged"),
     Column("student_in_pool", "bool", "whether the distillation could draw this architecture"),
     Column("student_seed", "int64", "0 .. student_seeds - 1"),
-    Column("epochs", "int64", "of the recipe; one pass more is run, as published"),
+    Column(
+        "epochs", "int64", "of the recipe; on a distilled set one pass more is run, as published"
+    ),
     Column("augmentation", "string", "of the student's training images"),
     Column("split", "string", "validation or test"),
     Column("accuracy", "float64", "fraction, 0..1; null where the student diverged"),

@@ -4,6 +4,7 @@ Shape letters: N real images, K classes, S = K * ipc, C channels, H height, W wi
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,13 @@ from harness.errors import DataError
 from harness.records import whole_file
 
 METADATA_KEY = "harness"
+
+Usable = Callable[[Tensor], Tensor]
+"""Keeps, of a class's shuffled rows, those that may be drawn, in their order."""
+
+
+def _all(rows: Tensor) -> Tensor:
+    return rows
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,14 @@ def init_from_noise(
     return torch.randn((classes * ipc, *shape), generator=rng)
 
 
-def init_from_real(images: Images, labels: Tensor, *, ipc: int, rng: torch.Generator) -> Tensor:
+def init_from_real(
+    images: Images,
+    labels: Tensor,
+    *,
+    ipc: int,
+    rng: torch.Generator,
+    usable: Usable = _all,
+) -> Tensor:
     """Draw ``ipc`` different real images of each class.
 
     Args:
@@ -95,16 +110,29 @@ def init_from_real(images: Images, labels: Tensor, *, ipc: int, rng: torch.Gener
         labels: Int64 [N], values 0 .. K - 1.
         ipc: Images per class; a smaller class raises DataError.
         rng: CPU generator of the draw.
+        usable: See ``Usable``.
 
     Returns:
         Float32 [S, C, H, W], grouped by class.
     """
-    rows = draw_rows(labels, ipc=ipc, rng=rng)
+    rows = draw_rows(labels, ipc=ipc, rng=rng, usable=usable)
     return images[rows.to(images.device)].detach().clone()
 
 
-def draw_rows(labels: Tensor, *, ipc: int, rng: torch.Generator) -> Tensor:
+def draw_rows(
+    labels: Tensor,
+    *,
+    ipc: int,
+    rng: torch.Generator,
+    usable: Usable = _all,
+) -> Tensor:
     """Draw ``ipc`` different rows of each class: int64 [S] on the CPU, grouped by class.
+
+    Args:
+        labels: Int64 [N], values 0 .. K - 1.
+        ipc: Rows of each class.
+        rng: CPU generator of the draw.
+        usable: See ``Usable``.
 
     Raises:
         DataError: A class has fewer rows.
@@ -112,11 +140,12 @@ def draw_rows(labels: Tensor, *, ipc: int, rng: torch.Generator) -> Tensor:
     drawn = []
     for k in range(int(labels.max()) + 1):
         members = torch.nonzero(labels == k).flatten().cpu()
-        if (n := len(members)) < ipc:
+        rows = usable(members[torch.randperm(len(members), generator=rng)])
+        if (n := len(rows)) < ipc:
             raise DataError(
                 f"class {k}: got {n} training images, expected at least ipc = {ipc}; lower ipc"
             )
-        drawn.append(members[torch.randperm(n, generator=rng)[:ipc]])
+        drawn.append(rows[:ipc])
     return torch.cat(drawn)
 
 

@@ -6,13 +6,13 @@ of which is ``trial.json``: where that is, the trial has ended.
 """
 
 import math
-import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -24,21 +24,32 @@ from harness.config import BASELINES, FULL_DATA, DatasetSettings, TrialConfig
 from harness.context import Context
 from harness.datasets import ImageData, load_dataset
 from harness.distill.programs import check_compiler
+from harness.distill.similarity import measure_similarity, similarity_metrics
 from harness.distilling import Distilling
 from harness.errors import DataError, DivergedError
 from harness.evaluate import StudentScore, Weights, evaluate, kd_gain
-from harness.events import Decision, DeferredError, Event, StoppedError
+from harness.events import (
+    Decision,
+    DeferredError,
+    Event,
+    StoppedEarlyError,
+    StoppedError,
+)
 from harness.images import write_grid
 from harness.networks import build_network
-from harness.pool import drawn_by
+from harness.pool import drawn_by, path_values
 from harness.records import write_json, write_rows, write_text
-from harness.results import common_columns, diverged_rows, metrics, student_rows
+from harness.results import common_columns, diverged_rows, metrics, phases, student_rows
 from harness.schema import (
     DISTILLED_FILE,
     ERROR_FILE,
     EVALUATIONS_FILE,
+    EVENTS_PREFIX,
     IMAGES_FILE,
+    LOSS_SLOPE,
     NOT_RUN,
+    POOL_MAIN_LAST,
+    POOL_MAIN_MEAN,
     QUICK,
     SCHEMA_VERSION,
     TEST,
@@ -52,7 +63,16 @@ from harness.synthetic import SyntheticSet
 
 TEACHER = "teacher"
 """Kind of a teacher's entries in the store."""
-_CLOCKS = ("distill_s", "distill_cost_s", "quick_s", "eval_s", "control_s", "store_s")
+_CLOCKS = (
+    "distill_s",
+    "distill_cost_s",
+    "quick_s",
+    "eval_s",
+    "teacher_s",
+    "control_s",
+    "similarity_s",
+    "store_s",
+)
 
 
 @lru_cache(maxsize=1)
@@ -79,6 +99,17 @@ def check_fits(config: TrialConfig, data: ImageData) -> None:
             f"{int(counts[smallest])} training images; lower ipc"
         )
     networks = {*drawn_by(config), config.network, *config.students(), config.teacher()}
+    if config.pool.schedule == "bandit" and config.method not in BASELINES:
+        networks |= {Architecture.parse(label) for label in config.pool.bandit.probes}
+        least = int(counts[smallest])
+        left = least - min(config.pool.bandit.probe_images, least // 2)
+        if left == least or config.ipc > left:
+            raise DataError(
+                f"pool.bandit.probe_images: got {config.pool.bandit.probe_images}, which leaves "
+                f"{left if left < least else 0} of the {least} training images of class "
+                f"{smallest} of '{data.name}' to distil, expected at least ipc = {config.ipc}; "
+                "lower it or ipc"
+            )
     for architecture in sorted(networks, key=lambda item: item.label):
         _check_buildable(architecture.label, data.in_shape, data.num_classes)
 
@@ -125,10 +156,10 @@ def configure_process(config: TrialConfig) -> None:
 def run_trial(config: TrialConfig, context: Context) -> dict[str, Any]:
     """Run a trial to its end and return its record, as in ``trial.json``.
 
-    Divergence and exhausted memory are results with a status of their own; a trial that was told
-    to stop is ``interrupted``, and one that was told not to wait is ``not_run`` and leaves no
-    files. Other exceptions are bugs, or a disk that is full, and propagate, leaving no
-    ``trial.json`` (see ``record_error``).
+    Divergence, exhausted memory and a scheduler's verdict are results with a status of their own;
+    a trial that was told to stop is ``interrupted``, and one that was told not to wait is
+    ``not_run`` and leaves no files. Other exceptions are bugs, or a disk that is full, and
+    propagate, leaving no ``trial.json`` (see ``record_error``).
     """
     steps = trial_steps(config, context)
     try:
@@ -145,7 +176,6 @@ def trial_steps(
 ) -> Generator[Event, Decision, dict[str, Any]]:
     """A trial as a generator: yields events, is sent a decision, returns the record."""
     configure_process(config)
-    numerics.reset_peak_memory(context.device)
     _clear(context.folder)
     state = _Run(config, context)
     try:
@@ -153,6 +183,8 @@ def trial_steps(
         state.evaluate()
     except DivergedError:
         state.status = "diverged"
+    except StoppedEarlyError as stop:
+        state.status, state.stopped = "stopped_early", stop
     except StoppedError:
         state.status = "interrupted"
     except DeferredError:
@@ -185,6 +217,8 @@ def _clear(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (TRIAL_FILE, EVALUATIONS_FILE, DISTILLED_FILE, IMAGES_FILE, ERROR_FILE):
         (folder / name).unlink(missing_ok=True)
+    for path in folder.glob(f"{EVENTS_PREFIX}*"):
+        path.unlink(missing_ok=True)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -192,12 +226,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return "can't allocate memory" in str(error)
-
-
-def _timed_entry(train: Callable[[], Weights]) -> Entry:
-    start = time.perf_counter()
-    weights = train()
-    return Entry(weights, cost_s=time.perf_counter() - start)
 
 
 class _Run:
@@ -210,15 +238,19 @@ class _Run:
         self.config = config
         self.context = context
         self.status: Status = "ok"
+        self.stopped: StoppedEarlyError | None = None
         self.clock = Clock(context.device, *_CLOCKS)
         self.distilling = Distilling(config, context, self.clock)
         self.scores: list[StudentScore] = []
         self.synthetic: SyntheticSet | None = None
         self.gain: float | None = None
+        self.similarity: dict[str, Any] | None = None
 
     def distil(self) -> Generator[Event, Decision, None]:
         """Learn the set; yields at each report, ends early where it is told to."""
         self.synthetic = yield from self.distilling.steps()
+        with self.clock.measure("similarity_s"):
+            self.similarity = measure_similarity(self.synthetic, self.config, self.context)
 
     def evaluate(self) -> None:
         """Train the students; test images are read here and nowhere before."""
@@ -261,39 +293,80 @@ class _Run:
         """The trial's record, as plain data."""
         losses, draws = self.distilling.losses, self.distilling.draws
         labels = sorted(set(draws))
+        share = self.context.gpu_share if self.context.device.type == "cuda" else 0.0
         return {
             "schema_version": SCHEMA_VERSION,
             "trial_id": self.context.trial_id,
             "search": self.context.search,
             "replicate": self.context.replicate,
             "status": self.status,
+            "stopped": self._stopped(),
             "protocol": self.config.protocol,
             "config": self.config.model_dump(mode="json"),
             "digest": self.config.digest(),
             "notes": [*self._own_notes(), *self.notes],
-            "metrics": metrics(self.scores, self.config.network),
+            "metrics": {**metrics(self.scores, self.config.network), **self._pool_metrics()},
             "timings": self.clock.seconds,
-            "peak_gib": numerics.peak_gib(self.context.device),
+            "peak_gib": self.clock.peak_gib(),
+            "phases": phases(self.clock, share),
+            "gpu": self._gpu(share),
             "device": numerics.device_name(self.context.device),
             "matching_loss": [loss if math.isfinite(loss) else None for loss in losses],
             QUICK: self.distilling.quick,
             "pool_draws": {
                 "architectures": labels,
                 "draws": [labels.index(label) for label in draws],
+                "main_probability": [list(item) for item in self.distilling.pool_path],
             },
+            "pool_similarity": self.similarity,
             "diagnostics": self._diagnostics(),
             "dataset_checksum": self.context.data.checksum,
             "numerics": numerics.describe(self.context.device),
             "provenance": provenance.describe(),
         }
 
+    def _stopped(self) -> dict[str, Any] | None:
+        """Where and why a scheduler stopped it."""
+        if self.stopped is None:
+            return None
+        return {"iteration": self.stopped.iteration, "reason": self.stopped.reason}
+
+    def _pool_metrics(self) -> dict[str, float]:
+        """What the draws and the losses show, as ``harness.schema`` names it."""
+        losses, draws = self.distilling.losses, self.distilling.draws
+        found = similarity_metrics(self.similarity)
+        found[LOSS_SLOPE] = diagnostics.matching_loss_slope(
+            losses, draws, self.config.network.label
+        )
+        if draws and self.distilling.pool_path:
+            chances = path_values(self.distilling.pool_path, len(draws))
+            found[POOL_MAIN_MEAN] = fmean(chances)
+            found[POOL_MAIN_LAST] = chances[-1]
+        return {name: value for name, value in found.items() if value is not None}
+
     def _share_teacher(self, identity: Mapping[str, Any], train: Callable[[], Weights]) -> Weights:
         """Train a teacher, or take it from the store: one for all temperatures and alphas."""
         store = self.context.store
         if store is None:
-            return train()
+            return self._train_teacher(train).tensors
         whole = {**identity, "numerics": numerics.describe(self.context.device)}
-        return store.get_or_make(Key(TEACHER, whole), lambda: _timed_entry(train)).tensors
+        return store.get_or_make(Key(TEACHER, whole), lambda: self._train_teacher(train)).tensors
+
+    def _train_teacher(self, train: Callable[[], Weights]) -> Entry:
+        before = self.clock.seconds["teacher_s"]
+        with self.clock.measure("teacher_s"):
+            weights = train()
+        return Entry(weights, cost_s=self.clock.seconds["teacher_s"] - before)
+
+    def _gpu(self, share: float) -> dict[str, Any] | None:
+        """What the trial had of a GPU, and what it made of it; None on the CPU."""
+        if not share:
+            return None
+        return {
+            "share": share,
+            "total_gib": numerics.total_gib(self.context.device),
+            "utilisation": self.context.utilisation(),
+        }
 
     def _splits(self) -> tuple[str, ...]:
         return (TEST,) if self.context.data.validation is None else (VALIDATION, TEST)

@@ -27,13 +27,15 @@ def run(out: Path) -> int:
         launch.announce(address)
         launch.tell(allocation.job_id(), "running")
 
+    measured = settings.profile.trials_per_gpu == "auto"
     asked = Asked(
         "local",
         settings.cpus_per_trial,
-        settings.gpus_per_trial,
+        None if measured else settings.gpus_per_trial,
         settings.device,
         settings.store,
-        _cluster(settings, launch, announce),
+        trials_per_gpu="auto" if measured else None,
+        cluster=_cluster(settings, launch, announce),
     )
     if run_search(folder, asked, None):
         return DONE

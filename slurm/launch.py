@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.config import TrialConfig
 from harness.errors import ConfigError
 from harness.search.folder import SearchFolder
+from harness.search.packing import gpu_share
 from slurm import queue
 from slurm.folder import Launch, LaunchFolder
 from slurm.profile import Profile
@@ -49,9 +50,19 @@ def make_launch(
             "in the profile"
         )
     where = device if device != "auto" else "cuda" if gpus else "cpu"
+    packed = profile.trials_per_gpu
+    if packed != 1 and where != "cuda":
+        raise ConfigError(
+            f"trials_per_gpu: got {packed!r}, but no GPU is asked for; use --gpus-per-node, or "
+            "leave it out"
+        )
     cpus = float(max(c.threads for c in configs)) if cpus_per_trial is None else cpus_per_trial
-    share = (1.0 if gpus_per_trial is None else gpus_per_trial) if where == "cuda" else 0.0
-    by_gpu = int(gpus / share + 1e-9) if share else None
+    # How many share a GPU by "auto" is not known yet.
+    number = packed if isinstance(packed, int) else 1
+    share = (gpu_share(number) if gpus_per_trial is None else gpus_per_trial) * (where == "cuda")
+    by_gpu = None
+    if share:  # below 1 it lies on one GPU
+        by_gpu = gpus * int(1 / share + 1e-9) if share < 1 else int(gpus / share + 1e-9)
     cpus_per_node = profile.cpus_per_node or max(1, round(cpus * (by_gpu or 1)))
     slots = int(cpus_per_node / cpus) if cpus else by_gpu or 1
     slots = slots if by_gpu is None else min(slots, by_gpu)
@@ -79,12 +90,25 @@ def check_shape(folder: SearchFolder, launch: Launch) -> None:
     Raises:
         ConfigError: It cannot.
     """
+    if launch.shape != "array":
+        return
     search = folder.space.search
-    if launch.shape == "array" and (search.adaptive or search.allocate == "racing"):
+    if search.adaptive or search.allocate == "racing":
         word = search.algorithm if search.adaptive else "racing"
         raise ConfigError(
             f"--shape: 'array' runs a plan that is whole from the start, but '{word}' chooses "
             "trials by results; use --shape cluster or elastic"
+        )
+    if search.stops_early:
+        raise ConfigError(
+            f"--shape: 'array' has tasks that know nothing of each other, but '{search.scheduler}' "
+            "stops trials by what others reached; use --shape cluster or elastic, or "
+            "--set search.scheduler=none"
+        )
+    if launch.profile.trials_per_gpu != 1:
+        raise ConfigError(
+            f"trials_per_gpu: got {launch.profile.trials_per_gpu!r}, but each task of an array "
+            "has GPUs of its own; use --shape cluster or elastic"
         )
 
 

@@ -3,11 +3,12 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.errors import ConfigError, suggest
+from harness.search.packing import MOST
 
 Shape = Literal["cluster", "elastic", "array"]
 SHAPES: tuple[Shape, ...] = ("cluster", "elastic", "array")
@@ -26,6 +27,8 @@ class Profile(BaseModel):
     """Cores of each; 0: those of one trial, or of one trial a GPU."""
     gpus_per_node: int = Field(default=0, ge=0)
     """GPUs of each."""
+    trials_per_gpu: Annotated[int, Field(ge=1, le=MOST)] | Literal["auto"] = 1
+    """Trials that share a GPU; ``auto``: as many as the first trial's measured needs allow."""
     mem_gb: float | None = Field(default=None, gt=0)
     """Memory of each in GiB; unset: the site's default."""
     time_min: int = Field(default=60, ge=1)

@@ -1,4 +1,4 @@
-"""``harness export``: a distilled set in a format of others."""
+"""``harness export``: a distilled set in a format of others, or the rows of a search."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +16,7 @@ from harness.commands.common import (
     say,
 )
 from harness.errors import ConfigError
+from harness.schema import SEARCH_FILE
 
 if TYPE_CHECKING:
     from harness.formats import Foreign
@@ -26,7 +27,10 @@ _IN_UNIT = ("idc", "folder", "png")
 
 def export(
     distilled: Annotated[
-        Path, typer.Argument(metavar="DISTILLED", help="File or folder of a distilled set.")
+        Path,
+        typer.Argument(
+            metavar="DISTILLED|OUT", help="File or folder of a distilled set, or a search's folder."
+        ),
     ],
     to: Annotated[Path, typer.Option(metavar="PATH", help="File or folder to write.")],
     format_: Annotated[
@@ -43,7 +47,22 @@ def export(
     factor: FactorOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Write a distilled set in another format; the dataset is read only where it is needed."""
+    """Write a distilled set in another format, or a search's rows as FILE.parquet or FILE.csv.
+
+    Of a distilled set, the dataset is read only where it is needed. Of a search, there is a row for
+    each finished trial, student, student seed and split, as harness/schema.py describes it, with
+    the settings that were varied; it may still run.
+    """
+    if (distilled / SEARCH_FILE).exists():
+        from harness.commands.frame import write_frame
+
+        given: dict[str, object] = {"--format": format_, "--entry": entry, "--pixels": pixels}
+        given |= {"--labels": labels, "--factor": factor, "--set": set_ or None}
+        for option, value in given.items():
+            if value is not None:
+                raise ConfigError(f"{option}: is for distilled sets, and {distilled} is a search")
+        say(f"{to}: {write_frame(distilled, to)} rows")
+        return
     from harness.formats import read_distilled, write_distilled
 
     found = read_distilled(distilled, entry)

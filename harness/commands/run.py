@@ -1,5 +1,6 @@
 """``harness run``: one trial, in a folder of its own."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ from harness.schema import (
     DISTILLED_FILE,
     ERROR_FILE,
     EVALUATIONS_FILE,
+    EVENTS_PREFIX,
     FINISHED,
     IMAGES_FILE,
     STORE_FOLDER,
+    TEST,
     TRIAL_FILE,
+    VALIDATION,
 )
 from harness.search.interruption import Interruption
 from harness.store import Store
+from harness.tracking import Tracker
 from harness.trial import preflight, run_trial, shared_data
 
 _OWN = {DISTILLED_FILE, ERROR_FILE, EVALUATIONS_FILE, IMAGES_FILE, STORE_FOLDER}
@@ -55,17 +60,25 @@ def run_one(config: TrialConfig, out: Path | None, device: str, store: Path | No
         typer.echo(
             f"{digest[:8]}  {config.num_iterations()} iterations on {where.type}, into {folder}"
         )
-        with Interruption() as interruption:
+        tracker = Tracker(folder, digest, typer.echo)
+
+        def report(event: Event) -> Decision:
+            _print_event(event)
+            tracker.report(event)
+            return Decision.CONTINUE
+
+        with Interruption() as interruption, closing(tracker):
             context = Context(
                 folder=folder,
                 device=where,
                 data=shared_data(config.dataset, config.protocol, where),
                 trial_id=digest[:8],
-                report=_print_event,
+                report=report,
                 store=Store(store or folder / STORE_FOLDER),
                 stopping=interruption,
             )
             record = run_trial(config, context)
+            tracker.finish(record)
     _print_record(record)
     return record["status"] in ("ok", "diverged")
 
@@ -91,17 +104,19 @@ def _earlier_record(folder: Path, digest: str) -> dict[str, Any] | None:
 
 def _is_unfinished(folder: Path) -> bool:
     """Whether a folder holds nothing but what a killed trial leaves."""
-    return all(entry.name in _OWN or entry.name.endswith(".tmp") for entry in folder.iterdir())
+    return all(
+        entry.name in _OWN or entry.name.endswith(".tmp") or entry.name.startswith(EVENTS_PREFIX)
+        for entry in folder.iterdir()
+    )
 
 
-def _print_event(event: Event) -> Decision:
+def _print_event(event: Event) -> None:
     if isinstance(event, Progress):
         quick = "" if event.quick is None else f"  quick validation {event.quick:.3f}"
         typer.echo(
             f"iteration {event.iteration}/{event.iterations}  matching loss "
             f"{event.matching_loss:.3f}{quick}"
         )
-    return Decision.CONTINUE
 
 
 def _print_record(record: dict[str, Any]) -> None:
@@ -115,7 +130,7 @@ def _print_record(record: dict[str, Any]) -> None:
     if record["status"] == "interrupted":
         typer.echo("its state is saved: the same command again goes on")
     for name, value in sorted(record["metrics"].items()):
-        if value is not None:
+        if value is not None and name.startswith((VALIDATION, TEST)):
             typer.echo(f"{name:<24} {value:.4f}")
     for name, found in record["diagnostics"].items():
         if found["fired"]:

@@ -1,21 +1,26 @@
 """``harness search``: runs what is missing of a search by the executor that was asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 import typer
 
 from harness.config import TrialConfig
+from harness.errors import ConfigError
 from harness.numerics import available_cpus, choose_device, visible_gpus
-from harness.schema import STORE_FOLDER
+from harness.schema import DECISIONS_FILE, STORE_FOLDER
+from harness.search.algorithms import RAY, check_installed
 from harness.search.console import SearchConsole, describe_best, describe_counts, describe_point
 from harness.search.folder import SearchFolder
 from harness.search.pace import describe_rest
+from harness.search.packing import MOST, choose_packing, find_measured
 from harness.search.plan import PlannedTrial
-from harness.search.proposals import Chooser, Proposals, check_optuna
+from harness.search.proposals import Chooser
 from harness.search.racing import Racing, describe_race, next_round
+from harness.search.stopping import EarlyStopping
+from harness.search.study import OptunaProposals
 from harness.trial import preflight
 
 if TYPE_CHECKING:
@@ -30,17 +35,55 @@ class Asked(NamedTuple):
     gpus_per_trial: float | None
     device: str
     store: Path | None
+    trials_per_gpu: str | None = None
     cluster: "Cluster | None" = None
     """Machines that join; ``device`` is then theirs, and is not asked of this one."""
 
+    def where(self) -> torch.device:
+        """Where trials run.
 
-def run_search(folder: SearchFolder, asked: Asked, limit: int | None) -> bool:
+        Raises:
+            ConfigError: This machine, whose device it is, does not have it.
+        """
+        there = self.cluster is not None
+        return torch.device(self.device) if there else choose_device(self.device)
+
+    def packing(self, where: torch.device) -> int | Literal["auto"] | None:
+        """Trials a GPU: a number, ``auto``, or None where it is left to ``--gpus-per-trial``.
+
+        Raises:
+            ConfigError: It is no such number, or there is nothing to pack.
+        """
+        text = self.trials_per_gpu
+        if text is None:
+            return None
+        got = f"--trials-per-gpu: got '{text}'"
+        if self.gpus_per_trial is not None:
+            raise ConfigError(
+                f"{got}, but --gpus-per-trial {self.gpus_per_trial:g} says the same in another "
+                "way; leave one of them out"
+            )
+        if self.address == "inline":
+            raise ConfigError(f"{got}, but inline runs one trial at a time; use --address local")
+        if where.type != "cuda":
+            raise ConfigError(f"{got}, but there is no GPU to share ({where.type}); leave it out")
+        if text == "auto":
+            return "auto"
+        if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MOST:
+            raise ConfigError(f"{got}, expected auto or a number from 1 to {MOST}")
+        return int(text)
+
+
+def run_search(
+    folder: SearchFolder, asked: Asked, limit: int | None, promote: int | None = None
+) -> bool:
     """Run a search's missing trials and print how it stands.
 
     Args:
         folder: The search.
         asked: Executor, resources, store.
         limit: Run the first so many of them; None: all.
+        promote: Run so many distillations to their end that were stopped early.
 
     Returns:
         Whether all that was to be run has a result.
@@ -49,6 +92,8 @@ def run_search(folder: SearchFolder, asked: Asked, limit: int | None) -> bool:
         ConfigError: It cannot be run so; nothing is written.
         DataError: Its images are missing, corrupt or do not fit.
     """
+    asked.packing(asked.where())
+    _promote(folder, promote)
     trials = folder.missing()
     search = folder.space.search
     to_choose = folder.to_propose() * search.replicates
@@ -58,11 +103,45 @@ def run_search(folder: SearchFolder, asked: Asked, limit: int | None) -> bool:
         to_run = len(trials) + len(next_round(folder))
     typer.echo(f"{folder.path}: {done} done, {to_run} to run")
     if search.adaptive and to_choose:
-        check_optuna(search.algorithm)
+        _check_algorithm(search.algorithm, asked.address)
     now = trials[:limit]
     more = to_choose if limit is None else min(to_choose, limit - len(now))
     stopped = _run(folder, _Work(now, more), asked) if to_run else None
     return _conclude(folder, limited=limit is not None, stopped=stopped)
+
+
+def _check_algorithm(algorithm: str, address: str) -> None:
+    if algorithm in RAY and address == "inline":
+        raise ConfigError(
+            f"--address: got 'inline', but search.algorithm '{algorithm}' is Ray's; use --address "
+            "local, or 'tpe'"
+        )
+    check_installed(algorithm)
+
+
+def _promote(folder: SearchFolder, number: int | None) -> None:
+    """Let the best of what was stopped early go on, or complete an earlier such call."""
+    path = folder.path / DECISIONS_FILE
+    if path.exists():
+        with folder.driving():
+            due = EarlyStopping(folder, lambda *_: False).promote(number or 0)
+        if due:
+            typer.echo(f"promoted: {', '.join(trial.trial_id for trial in due)}")
+            return
+    if number:
+        raise ConfigError(
+            f"--promote: no trial of {folder.path} was stopped early and not promoted; leave it out"
+        )
+
+
+def _stopping(folder: SearchFolder) -> Callable[[], EarlyStopping] | None:
+    """Makes what stops trials early, which needs the folder prepared and imports Ray."""
+    if not folder.space.search.stops_early:
+        return None
+    from harness.tune.rules import check_ray, make_rule
+
+    check_ray(folder.space.search.scheduler)
+    return lambda: EarlyStopping(folder, make_rule(folder.space))
 
 
 def _rest_of_race(folder: SearchFolder) -> int:
@@ -97,13 +176,18 @@ class _Work(NamedTuple):
         search = folder.space.search
         if search.allocate == "racing":
             return Racing(folder, self.more)
-        return Proposals(folder, self.more) if search.adaptive else None
+        if search.algorithm in RAY:
+            from harness.tune.proposals import RayProposals
+
+            return RayProposals(folder, self.more)
+        return OptunaProposals(folder, self.more) if search.adaptive else None
 
 
 def _run(folder: SearchFolder, work: _Work, asked: Asked) -> str | None:
     """Run trials; return why that was stopped, None where it was not."""
-    where = choose_device(asked.device) if asked.cluster is None else torch.device(asked.device)
+    where = asked.where()
     store = (asked.store or folder.path / STORE_FOLDER).resolve()
+    stopping = _stopping(folder)
     if asked.address == "inline":
         from harness.search.inline import run_inline
 
@@ -111,8 +195,9 @@ def _run(folder: SearchFolder, work: _Work, asked: Asked) -> str | None:
         with folder.driving(), SearchConsole(folder, len(work.trials) + work.more) as console:
             folder.prepare()
             chooser = work.chooser(folder)
-            return run_inline(folder, work.trials, where, console, store, chooser)
-    return _run_on_ray(folder, work, asked, where, store)
+            early = None if stopping is None else stopping()
+            return run_inline(folder, work.trials, where, console, store, chooser, stopping=early)
+    return _run_on_ray(folder, work, asked, where, store, stopping)
 
 
 def _run_on_ray(
@@ -121,6 +206,7 @@ def _run_on_ray(
     asked: Asked,
     where: torch.device,
     store: Path,
+    stopping: Callable[[], EarlyStopping] | None,
 ) -> str | None:
     from harness.tune.run import run_on_ray
 
@@ -140,6 +226,7 @@ def _run_on_ray(
             store=store,
             proposals=work.chooser(folder),
             cluster=asked.cluster,
+            stopping=stopping,
         )
 
 
@@ -148,29 +235,51 @@ def _resources(configs: Sequence[TrialConfig], asked: Asked, where: torch.device
 
     threads = max(config.threads for config in configs)
     default_gpus = 1.0 if where.type == "cuda" else 0.0
+    packing = asked.packing(where)
     there = asked.cluster
-    return Resources(
+    found = Resources(
         cpus=available_cpus() if there is None else there.cpus,
         gpus=(visible_gpus() if there is None else there.gpus) if where.type == "cuda" else 0,
         nodes=1 if there is None else there.nodes,
         cpus_per_trial=threads if asked.cpus_per_trial is None else asked.cpus_per_trial,
         gpus_per_trial=default_gpus if asked.gpus_per_trial is None else asked.gpus_per_trial,
+        measure=packing == "auto",
     )
+    return found.packed(packing) if isinstance(packing, int) else found
 
 
-def describe_plan(folder: SearchFolder, asked: Asked) -> str:
+def describe_plan(folder: SearchFolder, asked: Asked, limit: int | None = None) -> str:
     """What is left of a search and what it takes, for ``--dry-run``; nothing is started.
+
+    Args:
+        folder: The search.
+        asked: Executor and resources. What a running Ray has is not known without joining it.
+        limit: Trials that are to be run at most; None: all that are left.
 
     Raises:
         ConfigError: No trial fits the resources.
     """
-    slots = 1
-    if asked.address == "local":
-        space = folder.space
-        configs = [trial.config for trial in folder.plan]
-        configs += [space.config(point) for point in space.examples()] if not configs else []
-        slots = _resources(configs, asked, choose_device(asked.device)).slots()
-    return describe_rest(folder, slots)
+    where = asked.where()
+    asked.packing(where)
+    if asked.address == "inline":
+        return describe_rest(folder, 1, limit)
+    if asked.address != "local":
+        return describe_rest(folder, None, limit)
+    space = folder.space
+    configs = [trial.config for trial in folder.plan]
+    configs += [space.config(point) for point in space.examples()] if not configs else []
+    resources = _resources(configs, asked, where)
+    if not resources.measure:
+        return describe_rest(folder, resources.slots(), limit)
+    measured = find_measured(folder)
+    if measured is None:
+        return (
+            f"{describe_rest(folder, resources.slots(), limit)}; how many share a GPU is measured "
+            "by the first trial"
+        )
+    packing = choose_packing(measured, resources.cpu_slots())
+    rest = describe_rest(folder, resources.packed(packing.number).slots(), limit)
+    return f"{rest}; packing: {packing.reason}"
 
 
 def _conclude(folder: SearchFolder, *, limited: bool, stopped: str | None) -> bool:
@@ -179,6 +288,8 @@ def _conclude(folder: SearchFolder, *, limited: bool, stopped: str | None) -> bo
     typer.echo(f"{stopped}: {describe_counts(counts)}" if stopped else describe_counts(counts))
     if best := describe_best(folder):
         typer.echo(best)
+    if counts["stopped_early"]:
+        typer.echo("--promote N runs the N best that were stopped early to their end")
     racing = folder.space.search.allocate == "racing"
     if racing and (standing := describe_race(folder, describe_point)):
         typer.echo(standing)

@@ -1,5 +1,6 @@
 """Distillation methods: one file each, named in ``harness.config.METHODS``."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -23,6 +24,10 @@ class Distiller(Protocol):
     """Iterations done; a baseline has none to do."""
     draws: list[Architecture]
     """The architecture that each iteration drew."""
+
+    @property
+    def pool_path(self) -> Sequence[tuple[int, float]]:
+        """The main-model probability on the way (``ModelPool.path``); a baseline has none."""
 
     def step(self) -> Tensor:
         """Do one iteration; return its loss, a detached scalar on the device (maybe not finite)."""

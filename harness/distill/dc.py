@@ -14,12 +14,10 @@ from harness import seeding
 from harness.architecture import Architecture
 from harness.config import Distillation
 from harness.datasets import ImageData
-from harness.distill.learner import BATCH_TRAIN, Learned, Learner
+from harness.distill.bandit import make_pool
+from harness.distill.learner import BATCH_NORM_IMAGES, BATCH_TRAIN, Learned, Learner
 from harness.networks import build_network
-from harness.pool import ModelPool
 from harness.synthetic import SyntheticSet, init_from_noise, init_from_real, labels_by_class
-
-_BATCH_NORM_IMAGES = 16
 
 
 class DC:
@@ -38,18 +36,24 @@ class DC:
         self._config = config
         self._data = data
         self._device = device
-        self._pool = ModelPool(config.pool, config.network, config.seed, config.iterations)
+        self._pool = make_pool(config, data, device)
         self._members = [
             torch.nonzero(data.train.labels == k).flatten().cpu() for k in range(data.num_classes)
         ]
+        self._counts = [len(self._pool.usable(rows)) for rows in self._members]
         images = self._initial_images().to(device)
         labels = labels_by_class(data.num_classes, config.ipc).to(device)
         self._learned = Learned(images, labels, torch.zeros_like(images))
         self._learners: dict[Architecture, Learner] = {}
 
+    @property
+    def pool_path(self) -> list[tuple[int, float]]:
+        """The main-model probability of the iterations done, where it changes."""
+        return self._pool.path(self.iteration)
+
     def step(self) -> Tensor:
         """Draw a network and learn from it; return the matching loss a class and outer step."""
-        architecture = self._pool.draw(self.iteration)
+        architecture = self._pool.draw(self.iteration, self.synthetic)
         learner = self._learner(architecture)
         learner.refill(seeding.generator(self._config.seed, "network", self.iteration))
         total = torch.zeros((), device=self._device)
@@ -68,12 +72,13 @@ class DC:
         return SyntheticSet(self._learned.images.clone(), self._learned.labels, provenance)
 
     def state_dict(self) -> dict[str, Any]:
-        """Images, momentum, iteration and the draws so far."""
+        """Images, momentum, iteration, the draws so far, and the pool's own."""
         return {
             "images": self._learned.images.clone(),
             "momentum": self._learned.momentum.clone(),
             "iteration": self.iteration,
             "draws": [architecture.label for architecture in self.draws],
+            **self._pool.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -82,12 +87,19 @@ class DC:
         self._learned.momentum.copy_(state["momentum"])
         self.iteration = state["iteration"]
         self.draws = [Architecture.parse(label) for label in state["draws"]]
+        self._pool.load_state_dict(state)
 
     def _initial_images(self) -> Tensor:
         rng = seeding.generator(self._config.seed, "init-images")
         if self._config.init == "real":
             train = self._data.train
-            return init_from_real(train.images, train.labels, ipc=self._config.ipc, rng=rng)
+            return init_from_real(
+                train.images,
+                train.labels,
+                ipc=self._config.ipc,
+                rng=rng,
+                usable=self._pool.usable,
+            )
         return init_from_noise(
             classes=self._data.num_classes,
             ipc=self._config.ipc,
@@ -109,8 +121,8 @@ class DC:
                 self._learned,
                 self._data.train.images,
                 self._config,
-                sizes=[min(len(rows), self._config.batch_real) for rows in self._members],
-                batch_norm_images=sum(min(len(rows), _BATCH_NORM_IMAGES) for rows in self._members),
+                sizes=[min(count, self._config.batch_real) for count in self._counts],
+                batch_norm_images=sum(min(count, BATCH_NORM_IMAGES) for count in self._counts),
                 label=architecture.label,
             )
         return self._learners[architecture]
@@ -119,7 +131,7 @@ class DC:
         """One image step on the loss summed over classes; return that loss."""
         statistics = None
         if learner.has_batch_norm:
-            statistics = self._real_rows("batch-norm", outer, _BATCH_NORM_IMAGES)
+            statistics = self._real_rows("batch-norm", outer, BATCH_NORM_IMAGES)
         rows = self._real_rows("real-batch", outer, self._config.batch_real)
         return learner.match(rows, statistics)
 
@@ -128,7 +140,8 @@ class DC:
         chosen = []
         for k, members in enumerate(self._members):
             rng = seeding.generator(self._config.seed, role, self.iteration, outer, k)
-            chosen.append(members[torch.randperm(len(members), generator=rng)[:size]])
+            shuffled = members[torch.randperm(len(members), generator=rng)]
+            chosen.append(self._pool.usable(shuffled)[:size])
         return torch.cat(chosen)
 
     def _orders(self, outer: int) -> Tensor | None:

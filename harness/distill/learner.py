@@ -26,6 +26,8 @@ from harness.networks.initialise import fill
 
 MOMENTUM_IMG = 0.5
 BATCH_TRAIN = 256
+BATCH_NORM_IMAGES = 16
+"""Real images of each class that refresh the statistics of batch norms (methods of DC)."""
 
 
 @dataclass(frozen=True)

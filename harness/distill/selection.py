@@ -32,6 +32,11 @@ class Baseline:
         self._data = data
         self._device = device
 
+    @property
+    def pool_path(self) -> list[tuple[int, float]]:
+        """It draws from no pool."""
+        return []
+
     def step(self) -> Tensor:
         """There is none to do."""
         raise AssertionError(f"method '{self._config.method}' has no iterations")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness import seeding
 from harness.architecture import Architecture
-from harness.config import EvaluationSettings, KDSettings, TrialConfig
+from harness.config import QUICK_STUDENTS, EvaluationSettings, KDSettings, TrialConfig
 from harness.datasets import ImageData, Split
 from harness.evaluate.baselines import real_network
 from harness.evaluate.kd import needs_teacher
@@ -31,7 +31,6 @@ from harness.evaluate.training import (
 from harness.networks import build_network
 from harness.synthetic import SyntheticSet
 
-QUICK_STUDENTS = ("mlp", "lenet")
 _PLAIN = KDSettings()
 
 Weights = Mapping[str, Tensor]

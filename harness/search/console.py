@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from harness.schema import ERROR_FILE, TEST_UNSEEN_MEAN, TRIALS_FOLDER, UNSEEN_MEAN
+from harness.schema import ERROR_FILE, QUICK, TEST_UNSEEN_MEAN, TRIALS_FOLDER, UNSEEN_MEAN
 from harness.search.folder import SearchFolder
 from harness.search.front import non_dominated
 from harness.search.parameters import Point
@@ -16,6 +16,7 @@ from harness.search.plan import PlannedTrial
 
 STORE_NOTE = "store: "
 """Start of the notes of a trial that say what was wrong with the store."""
+_WORDS = {"stopped_early": "stopped early"}
 _STYLES = {"ok": "green", "diverged": "yellow", "stopped_early": "cyan"}
 
 
@@ -83,7 +84,7 @@ class SearchConsole:
         style = _STYLES.get(status, "red")
         settings = describe_point(trial.point)
         parts = [
-            f"{trial.trial_id} [{style}]{status:<8}[/{style}]",
+            f"{trial.trial_id} [{style}]{_words(status):<8}[/{style}]",
             *_result(record),
             escape(settings),
             f"replicate={trial.replicate}",
@@ -100,7 +101,7 @@ class SearchConsole:
 
 def describe_counts(counts: Counter[str]) -> str:
     """Counts by status in one line, for example ``"14 ok, 1 diverged"``."""
-    return ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+    return ", ".join(f"{number} {_words(status)}" for status, number in sorted(counts.items()))
 
 
 def describe_best(folder: SearchFolder) -> str:
@@ -145,8 +146,15 @@ def _result(record: dict[str, Any] | None) -> list[str]:
     timings = record["timings"]
     fired = [name for name, found in record["diagnostics"].items() if found["fired"]]
     parts = [f"unseen {score:.3f}"] if score is not None else []
+    if (stopped := record.get("stopped")) is not None:
+        quick = [f", quick {value:.3f}" for _, value in record.get(QUICK, [])[-1:]]
+        parts.append(f"at iteration {stopped['iteration']}{''.join(quick)}")
     parts.append(f"distil {timings['distill_s']:.1f} s, evaluate {timings['eval_s']:.1f} s")
     return parts + [f"[yellow]{name}[/yellow]" for name in fired]
+
+
+def _words(status: str) -> str:
+    return _WORDS.get(status, status)
 
 
 def _short(value: Any) -> str:

@@ -43,6 +43,8 @@ def describe_size(space: Space, plan: Sequence[PlannedTrial], to_choose: int) ->
     search = space.search
     if search.allocate == "racing":
         return f"{estimate(plan).text()} before the race leaves any out"
+    if search.stops_early and not search.adaptive:
+        return f"{estimate(plan).text()} before '{search.scheduler}' stops any"
     if not search.adaptive:
         return estimate(plan).text()
     trials = len(plan) + to_choose * search.replicates

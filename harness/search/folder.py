@@ -132,6 +132,11 @@ class SearchFolder:
         """A trial's status; ``not_run`` where it has not ended."""
         return self.result(trial).status
 
+    def reopen(self, trial: PlannedTrial) -> None:
+        """Take its result from a trial, so that it is run again."""
+        (self.trial_folder(trial) / TRIAL_FILE).unlink(missing_ok=True)
+        self._results.pop(trial.trial_id, None)
+
     def add(self, point: Point) -> list[PlannedTrial]:
         """Plan one more configuration, durably, and return its trials."""
         return self._add(plan_point(self.space, point, len(self.plan)))

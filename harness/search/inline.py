@@ -17,7 +17,9 @@ from harness.search.interruption import Interruption
 from harness.search.plan import PlannedTrial
 from harness.search.proposals import Chooser
 from harness.search.schedule import in_order, lineage, needed_iterations
+from harness.search.stopping import EarlyStopping
 from harness.store import Store
+from harness.tracking import Tracker
 from harness.trial import record_error, run_trial, shared_data
 
 
@@ -39,6 +41,7 @@ def run_inline(
     store: Path,
     proposals: Chooser | None = None,
     claims: Claims | None = None,
+    stopping: EarlyStopping | None = None,
 ) -> str | None:
     """Run trials; each leaves its folder, whatever becomes of it.
 
@@ -51,13 +54,14 @@ def run_inline(
         proposals: What chooses more trials, one configuration after the other.
         claims: Where several processes run this plan, what shares it out among them: this one then
             returns when the others hold all that is left.
+        stopping: What stops trials early; None: nothing does.
 
     Returns:
         Why the run was stopped before its end; None where it was not. The trial under way is then
         saved in the store.
     """
     with Interruption() as interruption:
-        executor = _Inline(folder, device, console, Store(store), interruption, claims)
+        executor = _Inline(folder, device, console, Store(store), interruption, claims, stopping)
         try:
             executor.run(in_order(trials), proposals)
         except KeyboardInterrupt:
@@ -78,6 +82,7 @@ class _Inline:
         store: Store,
         interruption: Interruption,
         claims: Claims | None,
+        stopping: EarlyStopping | None,
     ) -> None:
         self._folder = folder
         self._device = device
@@ -85,6 +90,7 @@ class _Inline:
         self._store = store
         self._interruption = interruption
         self._claims = claims
+        self._stopping = stopping
         self._needed = needed_iterations(folder.plan)
 
     def run(self, trials: Sequence[PlannedTrial], proposals: Chooser | None) -> None:
@@ -130,6 +136,9 @@ class _Inline:
                 stop = self._interruption() or not patient
                 return Decision.STOP if stop else Decision.CONTINUE
             self._console.advanced(trial, event.iteration / event.iterations)
+            if self._stopping is not None:
+                self._stopping.report(trial, event.iteration, event.quick)
+            tracker.report(event)
             return Decision.CONTINUE
 
         context = Context(
@@ -143,12 +152,22 @@ class _Inline:
             store=self._store,
             keep=frozenset(self._needed.get(lineage(trial), ())),
             stopping=self._interruption,
+            verdict=lambda: None if self._stopping is None else self._stopping.verdict(trial),
+        )
+        tracker = Tracker(
+            context.folder,
+            trial.config.digest(),
+            lambda text: self._console.say(f"{trial.trial_id}: {text}"),
         )
         self._console.advanced(trial, 0.0)
         try:
-            return str(run_trial(trial.config, context)["status"])
+            record = run_trial(trial.config, context)
+            tracker.finish(record)
+            return str(record["status"])
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug in one trial must not end the search
             record_error(trial.config, context, error)
             return "error"
+        finally:
+            tracker.close()

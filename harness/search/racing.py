@@ -11,13 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from harness.schema import FINISHED
+from harness.schema import ENDED
 from harness.search.folder import SearchFolder
 from harness.search.parameters import Point
 from harness.search.plan import PlannedTrial
 from harness.search.settings import FIRST_REPLICATES
-
-_ENDED = {*FINISHED, "error", "oom"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def next_round(folder: SearchFolder) -> list[tuple[Point, int]]:
     None while a planned trial has not ended, nor once the race is over.
     """
     search = folder.space.search
-    if any(folder.status(trial) not in _ENDED for trial in folder.plan):
+    if any(folder.status(trial) not in ENDED for trial in folder.plan):
         return []
     alive = survivors(standings(folder), search.mode == "max")
     if len(alive) < 2:

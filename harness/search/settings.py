@@ -1,6 +1,5 @@
 """How a space is searched: the table ``[search]``."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -8,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from harness.config import Settings
 from harness.errors import suggest
 from harness.schema import UNSEEN_MEAN
+from harness.search.algorithms import ADAPTIVE, RAY, check_name
 from harness.settings.base import as_tuple
 
 MAIN_ACCURACY = "validation/main"
@@ -17,26 +17,10 @@ COST = "distill_cost_s"
 """Seconds that the distilled set costs to make, also where it came from the store."""
 IPC = "ipc"
 
-ALGORITHMS = ("grid", "random", "tpe", "gp", "nsga2")
 FIRST_REPLICATES = 3
 """Replicates of every configuration before a race leaves any out."""
-ADAPTIVE = ("tpe", "gp", "nsga2")
-"""Algorithms that choose by what they have seen: Optuna's."""
-
-_USE = "use 'tpe'"
-_APART = f"but harness does not run it; {_USE}"
-REFUSED: Mapping[str, str] = {
-    "ax": f"Ray's AxSearch fails with ax-platform 1.3.1 ('Objective' has no 'objectives'); {_USE}",
-    "bayesopt": "Ray's BayesOptSearch works with bayesian-optimization 1.4.3 (3.4.0 has no "
-    f"UtilityFunction), {_APART}",
-    "bohb": f"Ray's TuneBOHB works (hpbandster 0.7.4), {_APART}",
-    "hebo": f"HEBO 0.3.6 needs numpy < 1.25 and pandas 2, so ray.tune does not start; {_USE}",
-    "hyperopt": f"Ray's HyperOptSearch works (hyperopt 0.3.0), {_APART}",
-    "nevergrad": f"Ray's NevergradSearch works (nevergrad 1.0.12), {_APART}",
-    "zoopt": f"Ray's ZOOptSearch (zoopt 0.4.2) has no loguniform; {_USE}",
-    "optuna": "Optuna has several algorithms; use 'tpe', 'gp' or 'nsga2'",
-}
-"""Other searchers that Ray names -> why they are not taken, with the release that was tried."""
+REDUCTION_FACTOR = 4
+"""Default of ``search.reduction_factor``: that of Ray's and the paper's ASHA (1810.05934)."""
 
 _Texts = Annotated[str | tuple[str, ...], BeforeValidator(as_tuple)]
 _Modes = Annotated[
@@ -49,7 +33,8 @@ class SearchSettings(Settings):
 
     algorithm: str = "grid"
     """``grid`` tries every combination; ``random`` draws ``samples`` configurations; ``tpe``,
-    ``gp`` and ``nsga2`` (Optuna) choose them by the results so far."""
+    ``gp`` and ``nsga2`` (Optuna), ``hyperopt``, ``nevergrad`` and ``bayesopt`` (by Ray) choose them
+    by the results so far."""
     samples: int | None = Field(default=None, ge=1)
     """Configurations of every algorithm but ``grid``."""
     metric: _Texts = UNSEEN_MEAN
@@ -64,6 +49,20 @@ class SearchSettings(Settings):
     the best one's."""
     budget: int | None = Field(default=None, ge=1)
     """Trials of a race at most, beyond its first replicates; unset: what the race takes."""
+
+    scheduler: Literal["none", "asha", "median", "hyperband"] = "none"
+    """What stops distillations early, by ``validation/quick`` at equal iterations: successive
+    halving, the median rule, or halving in several brackets, all asynchronous (Ray Tune's)."""
+    grace_iterations: int | None = Field(default=None, ge=1)
+    """Iterations before any is stopped; unset: up to the first report."""
+    reduction_factor: int | None = Field(default=None, ge=2, le=16)
+    """Of ``asha`` and ``hyperband``: one in so many goes on at each halving, and to so many times
+    the iterations; unset: 4."""
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether a scheduler may stop distillations."""
+        return self.scheduler != "none"
 
     @property
     def first_replicates(self) -> int:
@@ -84,14 +83,10 @@ class SearchSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.algorithm in REFUSED:
-            raise ValueError(f"search.algorithm: got '{self.algorithm}': {REFUSED[self.algorithm]}")
-        if self.algorithm not in ALGORITHMS:
-            raise ValueError(
-                f"search.algorithm: got '{self.algorithm}'; {suggest(self.algorithm, ALGORITHMS)}"
-            )
+        check_name(self.algorithm)
         self._check_goals()
         self._check_race()
+        self._check_scheduler()
         if self.algorithm != "grid" and self.samples is None:
             raise ValueError(
                 f"search.samples: missing, expected a number for algorithm '{self.algorithm}'"
@@ -120,6 +115,39 @@ class SearchSettings(Settings):
             raise ValueError(
                 f"search.replicates: got {self.replicates}, but a race begins after "
                 f"{FIRST_REPLICATES}; raise it, or use search.allocate = 'all'"
+            )
+
+    def _check_scheduler(self) -> None:
+        for name in ("grace_iterations", "reduction_factor"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not self.stops_early:
+                raise ValueError(
+                    f"search.{name}: got {value}, but search.scheduler is 'none'; remove it or use "
+                    "search.scheduler = 'asha'"
+                )
+            if name == "reduction_factor" and self.scheduler == "median":
+                raise ValueError(
+                    f"search.{name}: got {value}, but 'median' halves nothing; remove it, or use "
+                    "search.scheduler = 'asha'"
+                )
+        if not self.stops_early:
+            return
+        if self.algorithm == "nsga2":
+            raise ValueError(
+                f"search.scheduler: got '{self.scheduler}', but it stops by one metric and 'nsga2' "
+                "has several; use search.scheduler = 'none', or algorithm = 'tpe'"
+            )
+        if self.mode == "min":
+            raise ValueError(
+                f"search.scheduler: got '{self.scheduler}', which keeps what scores highest, but "
+                "search.mode is 'min'; use search.scheduler = 'none'"
+            )
+        if self.algorithm in ("gp", *RAY):
+            raise ValueError(
+                f"search.scheduler: got '{self.scheduler}', but '{self.algorithm}' learns nothing "
+                "from stopped trials and may choose them again; use search.algorithm = 'tpe'"
             )
 
     def _check_goals(self) -> None:

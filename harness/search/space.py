@@ -10,8 +10,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness import seeding
-from harness.config import TrialConfig, get_dotted, make_config, set_dotted, setting_names
+from harness.config import (
+    BASELINES,
+    TrialConfig,
+    get_dotted,
+    make_config,
+    set_dotted,
+    setting_names,
+)
 from harness.errors import ConfigError, suggest
+from harness.search.algorithms import check_parameters
 from harness.search.parameters import KINDS, Parameter, Point, read_parameter
 from harness.search.settings import SearchSettings as SearchSettings
 
@@ -57,6 +65,20 @@ class Space:
         else:
             yield from self.points()
 
+    def sample(self, number: int) -> Point:
+        """Draw a configuration; it depends on (``base`` seed, its number) alone."""
+        rng = seeding.python_random(self.base.get("seed", 0), "sample", number)
+        point: Point = {}
+        waiting = list(self.parameters)
+        while waiting:
+            parameter = self._ready(waiting)
+            waiting.remove(parameter)
+            # Drawn even where it does not count, so that a condition shifts no other draw.
+            value = parameter.sample(rng)
+            if parameter.is_active(self._values(point)):
+                point[parameter.name] = value
+        return point
+
     def choose(self, pick: Callable[[Parameter], Any]) -> Point:
         """Make a point by picking a value for each parameter whose conditions hold, in order."""
         point: Point = {}
@@ -92,6 +114,8 @@ class Space:
         search = self.search.model_dump(mode="json", exclude_none=True)
         if search["allocate"] == "all":
             del search["allocate"]  # as it was before there was another
+        if not self.search.stops_early:
+            del search["scheduler"]
         return {
             "title": self.title,
             "question": self.question,
@@ -99,6 +123,23 @@ class Space:
             "space": parameters,
             "search": search,
         }
+
+    def taken(self, name: str) -> tuple[Any, ...]:
+        """Values, or bounds, that a setting takes in its trials."""
+        parameter = next((item for item in self.parameters if item.name == name), None)
+        if parameter is not None and not parameter.when:
+            return parameter.values
+        fixed = self.base.get(name, get_dotted(make_config({}), name))
+        return (fixed,) if parameter is None else (fixed, *parameter.values)
+
+    def most_iterations(self) -> int:
+        """Iterations of its longest trials; 0 where no method has any."""
+        distils = any(method not in BASELINES for method in self.taken("method"))
+        return int(max(self.taken("iterations"))) if distils else 0
+
+    def first_report(self) -> int:
+        """Iteration of the first report of any trial."""
+        return int(min(self.taken("run.report_every")))
 
     def _values(self, point: Point) -> Mapping[str, Any]:
         """Values that conditions are judged by: the point, else the base, else the default."""
@@ -125,21 +166,7 @@ class Space:
             yield from self._grid({**point, parameter.name: value}, rest)
 
     def _samples(self, count: int) -> Iterator[Point]:
-        for number in range(count):
-            rng = seeding.python_random(self.base.get("seed", 0), "sample", number)
-            yield self._sample(rng)
-
-    def _sample(self, rng: Any) -> Point:
-        point: Point = {}
-        waiting = list(self.parameters)
-        while waiting:
-            parameter = self._ready(waiting)
-            waiting.remove(parameter)
-            # Drawn even where it does not count, so that a condition shifts no other draw.
-            value = parameter.sample(rng)
-            if parameter.is_active(self._values(point)):
-                point[parameter.name] = value
-        return point
+        return (self.sample(number) for number in range(count))
 
 
 class _Fallback(dict[str, Any]):
@@ -322,15 +349,8 @@ def _check_space(space: Space, label: str) -> None:
     """Check what no single entry shows: kinds, conditions, and every grid configuration."""
     names = list(setting_names())
     varied = {parameter.name: parameter for parameter in space.parameters}
+    check_parameters(space.search.algorithm, space.parameters, label)
     for parameter in space.parameters:
-        if (parameter.kind == "grid") != (space.search.algorithm == "grid"):
-            fix = "use grid" if space.search.algorithm == "grid" else "use choice"
-            if space.search.adaptive:
-                fix += f" (a grid asks for every combination, {space.search.algorithm} chooses)"
-            raise ConfigError(
-                f"{label}: space.{parameter.name}: got '{parameter.kind}', but search.algorithm is "
-                f"'{space.search.algorithm}'; {fix}, or change the algorithm"
-            )
         for name, expected in parameter.when:
             if name not in names:
                 raise ConfigError(
@@ -341,15 +361,44 @@ def _check_space(space: Space, label: str) -> None:
         _check_circle(parameter, varied, label)
     if "seed" in varied and space.search.replicates > 1:
         raise ConfigError(f"{label}: 'seed' is varied and search.replicates > 1; keep one of them")
-    choosing = {"algorithm": space.search.adaptive, "allocate": space.search.allocate == "racing"}
+    choosing = {
+        "algorithm": space.search.adaptive,
+        "allocate": space.search.allocate == "racing",
+        "scheduler": space.search.stops_early,
+    }
     for key, chooses in choosing.items():
         if chooses and "paper" in _protocols(space, varied):
             raise ConfigError(
                 f"{label}: search.{key}: got '{getattr(space.search, key)}', but protocol 'paper' "
-                "has test images only, which are never optimised; use 'grid' or 'random' and 'all',"
-                " or protocol = 'held-out'"
+                "has test images only, which are never optimised; use 'grid' or 'random', 'all' "
+                "and 'none', or protocol = 'held-out'"
             )
     _check_examples(space)
+    _check_scheduler(space, label)
+
+
+def _check_scheduler(space: Space, label: str) -> None:
+    """Refuse early stopping that never could stop anything."""
+    search = space.search
+    if not search.stops_early:
+        return
+    most, first = space.most_iterations(), space.first_report()
+    if not most:
+        raise ConfigError(
+            f"{label}: search.scheduler: got '{search.scheduler}', but no method of the space has "
+            "iterations; use 'none'"
+        )
+    if first >= most:
+        raise ConfigError(
+            f"{label}: run.report_every: got {first}, but the longest trial has {most} iterations "
+            f"and so nothing for search.scheduler = '{search.scheduler}' to judge; lower it, for "
+            f"example to {max(1, most // 10)}"
+        )
+    if search.grace_iterations is not None and search.grace_iterations >= most:
+        raise ConfigError(
+            f"{label}: search.grace_iterations: got {search.grace_iterations}, but the longest "
+            f"trial has {most} iterations; lower it, for example to {max(1, most // 10)}"
+        )
 
 
 def _protocols(space: Space, varied: Mapping[str, Parameter]) -> tuple[Any, ...]:

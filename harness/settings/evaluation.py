@@ -11,6 +11,10 @@ MAIN = "main"
 """In ``evaluation.students`` and ``kd.teacher``: the main model, whatever ``network`` says."""
 
 
+QUICK_STUDENTS = ("mlp", "lenet")
+"""Networks of the quick scores that a trial reports on its way."""
+
+
 class KDSettings(Settings):
     """Knowledge distillation of the students (arXiv 2402.13007, formula 1)."""
 
@@ -60,8 +64,8 @@ class EvaluationSettings(Settings):
     student_seeds: int = Field(default=5, ge=1)
     """Networks trained of each architecture."""
     epochs: int | None = Field(default=None, ge=1)
-    """Passes over the distilled set; unset: 300 without augmentation, 1000 with; ``full-data``:
-    200."""
+    """Of the recipe: a distilled set is passed over once more, as published, all real images so
+    often; unset: 300 without augmentation, 1000 with; ``full-data``: 200."""
     lr: float = Field(default=0.01, gt=0.0)
     """Learning rate; times 0.1 from half of the epochs on."""
     batch: int = Field(default=256, ge=1)
@@ -88,3 +92,6 @@ class RunSettings(Settings):
     """Iterations between progress reports with a quick validation score."""
     checkpoint_every: int = Field(default=100, ge=1)
     """Iterations between saved states, from which a killed trial goes on."""
+    similarity_draws: int = Field(default=0, ge=0)
+    """Draws in which each other network of the pool is compared with the main model, on the first
+    and on the last images (``pool/similarity``); 0: it is not measured."""

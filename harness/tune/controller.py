@@ -1,5 +1,6 @@
 """Tune's controller over a plan: needs a Ray that is connected (see ``harness.tune.run``)."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,16 +9,19 @@ from typing import Any
 
 from ray import tune
 
-from harness.schema import NOT_RUN, RAY_FOLDER
+from harness.schema import NOT_RUN, QUICK, RAY_FOLDER
 from harness.search.console import SearchConsole
 from harness.search.folder import SearchFolder
 from harness.search.interruption import Interruption
 from harness.search.plan import PlannedTrial
 from harness.search.proposals import Chooser
 from harness.search.schedule import in_order, needed_iterations
+from harness.search.stopping import EarlyStopping
+from harness.tune.measuring import pack
 from harness.tune.resources import Resources
 from harness.tune.searchers import PlanSearcher
-from harness.tune.trainable import TrialWorker
+from harness.tune.trainable import RUNNING, TrialWorker
+from harness.tune.verdicts import VerdictFiles
 
 _LOST_WORKERS_A_TRIAL = 2
 
@@ -33,25 +37,34 @@ def control(
     stop_file: Path,
     interruption: Interruption,
     proposals: Chooser | None = None,
+    stopping: EarlyStopping | None = None,
 ) -> None:
     """Run trials on the connected Ray; see ``harness.tune.run.run_on_ray``."""
-    common = {
-        "out": str(folder.path),
-        "device": device,
-        "store": str(store),
-        "stop_file": str(stop_file),
-    }
+    verdicts = None
+    if stopping is not None:
+        verdicts = VerdictFiles(folder.path / RAY_FOLDER / "verdicts", stopping)
+    run: dict[str, PlannedTrial] = {}
 
-    def fit(
-        chosen: Sequence[PlannedTrial], given: Resources, more: Chooser | None
-    ) -> Mapping[str, PlannedTrial]:
+    def fit(chosen: Sequence[PlannedTrial], given: Resources, more: Chooser | None) -> None:
+        common = {
+            "out": str(folder.path),
+            "device": device,
+            "store": str(store),
+            "stop_file": str(stop_file),
+            "gpu_share": given.gpus_per_trial,
+            "measure": given.measure,
+        }
         needed = needed_iterations(folder.plan)
-        searcher = PlanSearcher(chosen, common, needed, interruption, more, given.slots())
-        _fit(folder, searcher, given, _Events(searcher.known, console, interruption))
-        return searcher.known
+        searcher = PlanSearcher(chosen, common, needed, interruption, more, given.slots(), verdicts)
+        _fit(folder, searcher, given, _Events(searcher.known, console, interruption, verdicts))
+        run.update(searcher.known)
 
     try:
-        run = fit(in_order(trials), resources, proposals)
+        left = list(trials)
+        if resources.measure:
+            left, resources = pack(folder, left, resources, proposals, console, fit)
+        if (left or proposals is not None) and not interruption():
+            fit(in_order(left), resources, proposals)
         out_of_memory = [trial for trial in run.values() if folder.status(trial) == "oom"]
         if out_of_memory and not interruption():
             number = len(out_of_memory)
@@ -63,6 +76,7 @@ def control(
 
 def _whole(resources: Resources) -> Resources:
     """So much for a trial that no other one runs beside it on its device."""
+    resources = replace(resources, measure=False)
     if resources.gpus_per_trial > 0:
         return replace(resources, gpus_per_trial=max(1.0, resources.gpus_per_trial))
     return replace(resources, cpus_per_trial=resources.cpus)
@@ -71,6 +85,8 @@ def _whole(resources: Resources) -> Resources:
 def _fit(
     folder: SearchFolder, searcher: PlanSearcher, resources: Resources, events: "_Events"
 ) -> None:
+    # Tune reads it here: trials that wait for their resources, by default one for a searcher.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(resources.slots())
     tuner = tune.Tuner(
         tune.with_resources(
             TrialWorker, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
@@ -89,14 +105,20 @@ def _fit(
 
 
 class _Events(tune.Callback):  # type: ignore[misc]
-    """Tells the console what Tune's controller sees."""
+    """Tells the console what Tune's controller sees, and has reports judged.
+
+    Tune's own scheduler is first in, first out: a trial that is stopped from outside could not
+    say so in its record. Tune lets a trial go on only after it has told of its report here.
+    """
 
     def __init__(
         self,
         known: Mapping[str, PlannedTrial],
         console: SearchConsole,
         interruption: Interruption,
+        verdicts: VerdictFiles | None,
     ) -> None:
+        self._verdicts = verdicts
         self._planned = known
         self._console = console
         self._interruption = interruption
@@ -113,8 +135,13 @@ class _Events(tune.Callback):  # type: ignore[misc]
     ) -> None:
         if result["reason"]:
             self._interruption.request(result["reason"])
+        planned = self._planned[trial.config["trial_id"]]
+        if result["note"]:
+            self._console.say(f"{trial.config['trial_id']}: {result['note']}")
         if not result["done"]:
-            self._console.advanced(self._planned[trial.config["trial_id"]], result["fraction"])
+            self._console.advanced(planned, result["fraction"])
+        if self._verdicts is not None and result["status"] == RUNNING:
+            self._verdicts.report(planned, result["iteration"], result[QUICK])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         planned = self._planned[trial.config["trial_id"]]

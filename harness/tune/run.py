@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from harness.search.folder import SearchFolder
 from harness.search.interruption import Interruption, StopFile
 from harness.search.plan import PlannedTrial
 from harness.search.proposals import Chooser
+from harness.search.stopping import EarlyStopping
 from harness.tune.health import RayWatch
 from harness.tune.resources import Cluster, Resources
 from harness.tune.watchdog import __file__ as watchdog_file
@@ -60,6 +61,7 @@ def run_on_ray(
     store: Path,
     proposals: Chooser | None = None,
     cluster: Cluster | None = None,
+    stopping: Callable[[], EarlyStopping] | None = None,
 ) -> str | None:
     """Run trials on Ray Tune; their results are in their folders.
 
@@ -74,6 +76,7 @@ def run_on_ray(
         store: Folder of the store.
         proposals: What chooses more trials.
         cluster: Machines that join the private Ray.
+        stopping: Makes what stops trials early, once Ray is there; None: nothing does.
 
     Returns:
         Why the run was stopped before its end; None where it was not.
@@ -81,7 +84,8 @@ def run_on_ray(
     Raises:
         ConfigError: No trial fits the resources, or Ray cannot be started or reached.
     """
-    os.environ.update(RAY_ENVIRONMENT, TUNE_MAX_PENDING_TRIALS_PG=str(resources.slots()))
+    resources.slots()
+    os.environ.update(RAY_ENVIRONMENT)
     os.environ.pop("RAY_ADDRESS", None)
     session = _private_ray(resources, cluster) if address == "local" else _running_ray(address)
     stop_file = StopFile(folder.path / RAY_FOLDER / "stop")
@@ -102,6 +106,7 @@ def run_on_ray(
                 stop_file=stop_file.path,
                 interruption=interruption,
                 proposals=proposals,
+                stopping=None if stopping is None else stopping(),
             )
     except (KeyboardInterrupt, SystemExit):
         return interruption.reason or "interrupted"

@@ -10,6 +10,7 @@ from harness.schema import NOT_RUN
 from harness.search.plan import PlannedTrial
 from harness.search.proposals import Chooser
 from harness.search.schedule import lineage
+from harness.tune.verdicts import VerdictFiles
 
 
 class PlanSearcher(Searcher):  # type: ignore[misc]
@@ -27,6 +28,7 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
         stopping: Callable[[], bool] = lambda: False,
         proposals: Chooser | None = None,
         slots: int = 1,
+        verdicts: VerdictFiles | None = None,
     ) -> None:
         """Prepare to replay.
 
@@ -38,6 +40,7 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
             proposals: What chooses more trials once those are under way; None: nothing does.
             slots: Trials that run at a time: none is chosen before it can start, since each
                 result makes for a better choice.
+            verdicts: Where trials find the verdict on them; None: none is stopped early.
         """
         super().__init__(metric=None, mode=None)
         self._waiting = deque((trial, False) for trial in trials)
@@ -46,6 +49,7 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
         self._stopping = stopping
         self._proposals = proposals
         self._slots = slots
+        self._verdicts = verdicts
         self.known = {trial.trial_id: trial for trial in trials}
         """Trials that were proposed or are to be, by id."""
         self._running: dict[str, PlannedTrial] = {}
@@ -75,6 +79,7 @@ class PlanSearcher(Searcher):  # type: ignore[misc]
             "replicate": trial.replicate,
             "settings": trial.config.model_dump(mode="json"),
             "keep": list(self._needed.get(lineage(trial), ())),
+            "verdict_file": str(self._verdicts.open(trial)) if self._verdicts else "",
             "patient": deferred or not self._waiting,
         }
 

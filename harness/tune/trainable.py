@@ -1,6 +1,7 @@
 """The Trainable: runs one trial after another in a warm worker process."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,18 @@ from ray import tune
 from harness.config import TrialConfig, make_config
 from harness.context import Context
 from harness.events import Decision, Event, Waiting
+from harness.numerics import gpu_uuid
 from harness.records import is_full
 from harness.schema import NOT_RUN, QUICK, TRIALS_FOLDER, UNSEEN_MEAN
 from harness.search.interruption import StopFile
 from harness.store import Store
+from harness.tracking import Tracker, tracked
 from harness.trial import record_error, shared_data, trial_steps
+from harness.tune.utilisation import Utilisation
+from harness.tune.verdicts import read_verdict
+
+RUNNING = "running"
+"""Status of the result of a report on the way."""
 
 Steps = Generator[Event, Decision, dict[str, Any]]
 
@@ -24,6 +32,12 @@ Steps = Generator[Event, Decision, dict[str, Any]]
 def _shared_store(path: str) -> Store:
     """The store, one object for the trials of a worker: it remembers what it saw of leases."""
     return Store(Path(path))
+
+
+def _sampled(config: TrialConfig, context: Context, utilisation: Utilisation) -> Steps:
+    """A trial whose GPU is looked at meanwhile."""
+    with utilisation:
+        return (yield from trial_steps(config, context))
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
@@ -38,6 +52,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self._tune_config = config
         self._steps: Steps | None = None
         self._answer = Decision.CONTINUE
+        self._notes: list[str] = []
         self._stopping = StopFile(Path(config["stop_file"]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -47,7 +62,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return True
 
     def cleanup(self) -> None:
-        """Save the state of a trial that a scheduler has cut."""
+        """Save the state of a trial that Tune ends from outside; none is ended so by a verdict."""
         steps, self._steps = self._steps, None
         if steps is not None:
             try:
@@ -90,15 +105,27 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             return self._result(done=False, status="waiting", fraction=0.0)
         self._answer = Decision.CONTINUE
         metrics = {QUICK: event.quick}
-        fraction = event.iteration / event.iterations
-        return self._result(done=False, status="running", metrics=metrics, fraction=fraction)
+        return self._result(
+            done=False,
+            status=RUNNING,
+            metrics=metrics,
+            fraction=event.iteration / event.iterations,
+            iteration=event.iteration,
+        )
 
     def _open(self) -> Steps:
-        return trial_steps(*self._trial())
+        config, context = self._trial()
+        tracker = Tracker(context.folder, config.digest(), self._notes.append)
+        if context.device.type != "cuda" or not self._tune_config["measure"]:
+            return tracked(trial_steps(config, context), tracker)
+        utilisation = Utilisation(gpu_uuid(context.device))
+        context = replace(context, utilisation=utilisation)
+        return tracked(_sampled(config, context, utilisation), tracker)
 
     def _trial(self) -> tuple[TrialConfig, Context]:
         given = self._tune_config
         config = make_config(given["settings"])
+        verdict_file = Path(given["verdict_file"]) if given["verdict_file"] else None
         device = torch.device(given["device"])
         context = Context(
             folder=Path(given["out"]) / TRIALS_FOLDER / given["trial_id"],
@@ -110,6 +137,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             store=_shared_store(given["store"]),
             keep=frozenset(given["keep"]),
             stopping=self._stopping,
+            verdict=lambda: read_verdict(verdict_file),
+            gpu_share=given["gpu_share"],
         )
         return config, context
 
@@ -120,14 +149,18 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         status: str,
         metrics: dict[str, Any] | None = None,
         fraction: float = 1.0,
+        iteration: int = 0,
         reason: str = "",
     ) -> dict[str, Any]:
         found = metrics or {}
+        notes, self._notes[:] = "; ".join(self._notes), []
         return {
             "done": done,
             "status": status,
             "fraction": fraction,
+            "iteration": iteration,
             "reason": reason,
+            "note": notes,
             UNSEEN_MEAN: found.get(UNSEEN_MEAN),
             QUICK: found.get(QUICK),
         }

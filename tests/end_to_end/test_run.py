@@ -51,6 +51,7 @@ def test_a_trial_leaves_what_the_design_says(call: Call, tmp_path: Path) -> None
     assert sorted(entry.name for entry in (tmp_path / "a").iterdir()) == [
         "distilled.safetensors",
         "evaluations.parquet",
+        "events.out.tfevents.done",
         "images.png",
         "store",
         "trial.json",

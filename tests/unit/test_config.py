@@ -70,7 +70,7 @@ def error_of(data: Any, where: str = "") -> str:
         (
             {"pool": {"main_prob": 0.2}},
             "unknown setting 'pool.main_prob'; did you mean 'pool.main_probability'? "
-            "known: pool.main_probability, pool.others, pool.schedule, pool.warmup",
+            "known: pool.bandit.*, pool.main_probability, pool.others, pool.schedule, pool.warmup",
         ),
     ],
 )
@@ -381,6 +381,12 @@ OTHER: dict[str, Any] = {
     "pool.main_probability": 1.0,
     "pool.warmup": 5,
     "pool.schedule": "linear",
+    "pool.bandit.every": 3,
+    "pool.bandit.arms": "members",
+    "pool.bandit.exploration": 0.05,
+    "pool.bandit.probes": ["convnet-w8"],
+    "pool.bandit.probe_images": 3,
+    "pool.bandit.probe_steps": 3,
     "threads": 2,
     "kd.variant": "legacy",
     "kd.temperature": 3.0,
@@ -396,6 +402,7 @@ OTHER: dict[str, Any] = {
     "precision": "tf32",
     "compile": True,
     "run.checkpoint_every": 3,
+    "run.similarity_draws": 3,
     "method": "random-real",
     "kmeans.epochs": 3,
 }
@@ -407,6 +414,7 @@ def changed(name: str) -> tuple[TrialConfig, TrialConfig]:
     base = {**BASE, "pool.others": "diverse"} if name == "network.name" else BASE
     base = {**base, "dataset.name": OF_FILES.get(name, base["dataset.name"])}
     base = {**base, "method": "kmeans"} if name.startswith("kmeans.") else base
+    base = {**base, "pool.schedule": "bandit"} if name.startswith("pool.bandit.") else base
     return make_config(nested(base)), make_config(nested({**base, name: OTHER[name]}))
 
 

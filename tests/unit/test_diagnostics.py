@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from scipy.stats import theilslopes
 from torch import Tensor
 
 from harness.diagnostics import (
@@ -15,7 +16,36 @@ from harness.diagnostics import (
     classes_collapsed,
     kd_below_control,
     matching_loss_flat,
+    matching_loss_slope,
 )
+
+# --- Slope of the matching loss ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [20, 50])
+def test_a_slope_is_that_of_theil_and_sen(n: int) -> None:
+    """Up to 50 draws are points of their own, as scipy has them."""
+    noise = torch.randn(2 * n, generator=torch.Generator().manual_seed(n)).tolist()
+    losses = [math.exp(3 - 0.01 * i + 0.3 * noise[i]) for i in range(2 * n)]
+    draws = ["main" if i % 2 == 0 else "other" for i in range(2 * n)]
+    expected = theilslopes([math.log(loss) for loss in losses[::2]], range(0, 2 * n, 2)).slope
+    assert matching_loss_slope(losses, draws, "main") == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_long_slope_is_not_moved_by_outliers_nor_by_other_networks() -> None:
+    losses = [100 * math.exp(-0.002 * i) for i in range(3000)]
+    draws = ["other" if i % 10 == 0 else "main" for i in range(3000)]
+    for i in range(0, 3000, 10):
+        losses[i] = 1e9
+    for i in range(5, 3000, 50):
+        losses[i] = 1e6 if i % 100 == 5 else math.nan
+    assert matching_loss_slope(losses, draws, "main") == pytest.approx(-0.002, rel=0.02)
+
+
+def test_few_draws_of_the_main_model_have_no_slope() -> None:
+    assert matching_loss_slope([1.0] * 40, ["main"] * 19 + ["other"] * 21, "main") is None
+    assert matching_loss_slope([1.0] * 40, ["main"] * 20 + ["other"] * 20, "main") == 0.0
+    assert matching_loss_slope([], [], "main") is None
 
 
 def falling(first: float, last: float, n: int = 20) -> list[float]:

@@ -17,8 +17,9 @@ from harness.context import Context
 from harness.datasets import ImageData
 from harness.distill.dc import DC
 from harness.evaluate import students
-from harness.events import Decision, Event, Progress, Waiting
+from harness.events import Decision, Event, Progress, Verdict, Waiting
 from harness.store import Store
+from harness.store_files import StoreFiles
 from harness.trial import run_trial, trial_steps
 
 DEVICES = [
@@ -368,6 +369,131 @@ def test_a_divergence_is_found_once_for_all(
     assert steps.total() == done
     assert run_trial(configure(iterations=4), place("c"))["status"] == "ok"
     assert run_trial(configure(iterations=5), place("d"))["status"] == "diverged"
+
+
+# --- Verdicts -------------------------------------------------------------------------------
+
+
+class Judge:
+    """Stops at a report, as a scheduler would, and from then on whoever asks."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.verdict: Verdict | None = None
+
+    def report(self, event: Event) -> Decision:
+        if isinstance(event, Progress) and event.iteration >= self.at:
+            self.verdict = self.verdict or Verdict(event.iteration, "too low")
+        return Decision.CONTINUE
+
+    def given(self) -> dict[str, Any]:
+        return {"report": self.report, "verdict": lambda: self.verdict}
+
+
+def stored(store: Store) -> dict[str, bool]:
+    """Iterations that are stored -> whether for good."""
+    return {
+        path.name.lstrip("0"): (path / "keep").exists()
+        for path in sorted(store.path.glob("distillation/*/0*"))
+    }
+
+
+@pytest.mark.parametrize(("at", "remaining"), [(3, 4), (6, 1)])
+def test_stopped_early_and_promoted_it_does_what_remains_and_gives_the_same_bits(
+    place: Callable[..., Context], steps: Counter[int], store: Store, at: int, remaining: int
+) -> None:
+    run_trial(configure(), place("whole", store=None))
+    steps.clear()
+    record = run_trial(configure(), place("t", **Judge(at).given()))
+    assert record["status"] == "stopped_early"
+    assert record["stopped"] == {"iteration": at, "reason": "too low"}
+    assert [iteration for iteration, _ in record["validation/quick"]] == list(range(3, at + 1, 3))
+    assert len(record["matching_loss"]) == len(record["pool_draws"]["draws"]) == at
+    assert set(place("t").folder.iterdir()) == {place("t").folder / "trial.json"}
+    assert stored(store) == {str(at): True}
+    assert StoreFiles(store.path).prune() == (0, 0)
+    done = steps.total()
+    assert done == at
+    assert run_trial(configure(), place("t"))["status"] == "ok"
+    assert steps.total() - done == remaining
+    assert result(place("t").folder) == result(place("whole").folder)
+
+
+def test_a_checkpoint_where_it_is_stopped_is_kept(
+    place: Callable[..., Context], store: Store
+) -> None:
+    config = configure(run={"checkpoint_every": 3, "report_every": 3})
+    run_trial(config, place("t", **Judge(3).given()))
+    assert stored(store) == {"3": True}
+
+
+def test_a_whole_set_in_the_store_is_judged_as_one_that_is_made(
+    place: Callable[..., Context], steps: Counter[int]
+) -> None:
+    made = run_trial(configure(), place("t", store=None, **Judge(3).given()))
+    run_trial(configure(), place("whole"))
+    steps.clear()
+    taken = run_trial(configure(), place("t", **Judge(3).given()))
+    shown = ("status", "stopped", "matching_loss", "validation/quick", "pool_draws")
+    assert [made[name] for name in shown] == [taken[name] for name in shown]
+    assert not steps
+
+
+def test_who_shares_a_stopped_distillation_stops_where_it_did(
+    place: Callable[..., Context], steps: Counter[int]
+) -> None:
+    judge = Judge(3)
+    first = trial_steps(configure(), place("a", **judge.given()))
+    event = next(first)
+    other = trial_steps(configure(kd={"variant": "softened"}), place("b", **judge.given()))
+    assert isinstance(next(other), Waiting)
+    judge.report(event)
+    assert finish(first)["status"] == "stopped_early"
+    record = finish(other)
+    assert (record["status"], record["stopped"]["iteration"]) == ("stopped_early", 3)
+    assert [iteration for iteration, _ in record["validation/quick"]] == [3]
+    assert steps.total() == 3
+
+
+def test_a_set_that_is_no_longer_than_the_verdict_is_made(
+    place: Callable[..., Context], steps: Counter[int]
+) -> None:
+    judge = Judge(6)
+    keep = frozenset({5, 6, 7})
+    run_trial(configure(), place("long", keep=keep, **judge.given()))
+    for iterations in (5, 6):
+        where = place(f"t{iterations}", **judge.given())
+        assert run_trial(configure(iterations=iterations), where)["status"] == "ok"
+    assert steps.total() == 6
+
+
+def test_other_replicates_do_not_begin(place: Callable[..., Context], steps: Counter[int]) -> None:
+    judge = Judge(3)
+    run_trial(configure(), place("a", **judge.given()))
+    steps.clear()
+    record = run_trial(configure(seed=1), place("b", replicate=1, **judge.given()))
+    assert (record["status"], record["stopped"]["iteration"]) == ("stopped_early", 0)
+    assert not steps
+
+
+def test_another_replicate_on_its_way_stops_at_its_next_report(
+    place: Callable[..., Context], steps: Counter[int]
+) -> None:
+    judge = Judge(3)
+    other = trial_steps(configure(seed=1), place("b", replicate=1, **judge.given()))
+    next(other), next(other)
+    judge.verdict = Verdict(3, "too low")
+    record = finish(other)
+    assert (record["status"], record["stopped"]["iteration"]) == ("stopped_early", 6)
+
+
+def test_a_user_s_stop_is_no_verdict(place: Callable[..., Context], steps: Counter[int]) -> None:
+    judge = Judge(6)
+    first = run_trial(configure(), place("t", stopping=lambda: steps.total() >= 4, **judge.given()))
+    assert (first["status"], first["stopped"]) == ("interrupted", None)
+    again = run_trial(configure(), place("t", **judge.given()))
+    assert (again["status"], again["stopped"]["iteration"]) == ("stopped_early", 6)
+    assert steps == Counter(range(6))
 
 
 # --- Two at once ----------------------------------------------------------------------------

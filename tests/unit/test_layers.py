@@ -51,6 +51,7 @@ BOTTOM = (
     "harness.config",
     "harness.errors",
     "harness.events",
+    "harness.exp3",
     "harness.lease",
     "harness.overrides",
     "harness.provenance",
@@ -128,3 +129,8 @@ def test_analysis_reads_only_schema_and_errors() -> None:
     own = [name for name in modules_of("harness") if name not in ("harness",)]
     loaded = loaded_with(modules_of("analysis"), tuple(own))
     assert loaded == ["harness.errors", "harness.schema"]
+
+
+def test_tracking_loads_tensorboard_only_where_it_writes() -> None:
+    modules = ["harness.tracking", "harness.board", "harness.commands.board"]
+    assert loaded_with(modules, ("torch", "ray", "pandas", "tensorboard", "harness.trial")) == []

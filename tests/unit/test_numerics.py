@@ -176,6 +176,9 @@ def test_the_gpu_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: asked.append("synchronize"))
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: asked.append("reset"))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**29)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**30, 4 * 2**30))
+    assert (numerics.used_gib(CUDA), numerics.total_gib(CUDA)) == (3.0, 4.0)
+    assert (numerics.used_gib(CPU), numerics.total_gib(CPU)) == (None, None)
     numerics.synchronise(CUDA)
     numerics.reset_peak_memory(CUDA)
     assert numerics.peak_gib(CUDA) == 1.5

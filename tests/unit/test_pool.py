@@ -1,14 +1,14 @@
 """Tests of harness.pool."""
 
 from collections import Counter
-from itertools import product
+from itertools import pairwise, product
 from math import sqrt
 
 import pytest
 
 from harness.architecture import Architecture
-from harness.config import PoolSettings, WeightedNetwork, make_config
-from harness.pool import ModelPool, describe_others, other_members
+from harness.config import POOL_PRESETS, PoolSettings, WeightedNetwork, make_config
+from harness.pool import ModelPool, describe_others, other_members, path_values
 
 ITERATIONS = 20_000
 MAIN = Architecture()
@@ -70,6 +70,13 @@ def test_diverse_and_listed_members() -> None:
     assert [(m.architecture.label, m.weight) for m in listed] == [
         (item.network, item.weight) for item in LIST
     ]
+
+
+@pytest.mark.parametrize("preset", POOL_PRESETS)
+def test_presets_have_as_many_members_as_the_settings_say(preset: str) -> None:
+    members = other_members(settings(preset), MAIN)
+    assert [member.weight for member in members] == [1 / POOL_PRESETS[preset]] * len(members)
+    assert len(members) == POOL_PRESETS[preset]
 
 
 def test_descriptions() -> None:
@@ -213,3 +220,14 @@ def test_scheduled_runs_of_different_lengths_share_no_states() -> None:
 
     assert lineage("constant", 10) == lineage("constant", 20)
     assert lineage("linear", 10) != lineage("linear", 20)
+    assert lineage("bandit", 10) == lineage("bandit", 20)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_a_path_says_where_the_probability_changes(schedule: str) -> None:
+    pool = scheduled(schedule, warmup=3, iterations=20)
+    path = pool.path(20)
+    assert path_values(path, 20) == [pool.main_probability(i) for i in range(20)]
+    assert all(a[1] != b[1] for a, b in pairwise(path))
+    assert (len(path) == 2) is (schedule == "constant")
+    assert pool.path(0) == path_values([], 0) == []

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from harness import distilling
-from harness.config import make_config
-from harness.events import Decision
+from harness.config import TrialConfig, make_config
+from harness.context import Context
+from harness.events import Decision, Progress
 from harness.search.interruption import StopFile
 from harness.store import Store
 from harness.tune import trainable
-from harness.tune.trainable import TrialWorker
+from harness.tune.trainable import Steps, TrialWorker
+from harness.tune.utilisation import Utilisation
 
 SETTINGS = {
     "iterations": 6,
@@ -38,6 +40,9 @@ def given(out: Path, trial_id: str = "t", **more: Any) -> dict[str, Any]:
         "stop_file": str(out / "ray" / "stop"),
         "keep": [],
         "patient": True,
+        "verdict_file": "",
+        "gpu_share": 1.0,
+        "measure": False,
         "settings": make_config(SETTINGS).model_dump(mode="json"),
         **more,
     }
@@ -83,6 +88,22 @@ def test_a_trial_that_a_scheduler_cuts_is_saved_and_goes_on(tmp_path: Path, how:
     assert again.step()["fraction"] == 2 / 6  # from the store
     assert again.step()["fraction"] == 4 / 6
     assert again.step()["status"] == "ok"
+
+
+def test_a_verdict_ends_a_trial_at_its_next_look(tmp_path: Path) -> None:
+    file = tmp_path / "verdict"
+    file.touch()
+    own = worker(given(tmp_path, verdict_file=str(file)))
+    assert own.step()["iteration"] == 2
+    file.write_text('{"iteration": 2')  # not whole yet: goes on
+    assert own.step()["iteration"] == 4
+    file.write_text('{"iteration": 4, "reason": "too low"}')
+    result = own.step()
+    assert (result["done"], result["status"]) == (True, "stopped_early")
+    assert states(tmp_path) == ["4"]
+    record = json.loads((tmp_path / "trials" / "t" / "trial.json").read_text())
+    assert record["stopped"] == {"iteration": 4, "reason": "too low"}
+    assert record["validation/quick"] == [[2, 0.5], [4, 0.5]]
 
 
 def test_nothing_begins_when_the_search_is_to_stop(tmp_path: Path) -> None:
@@ -146,3 +167,36 @@ def test_a_bug_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert own.step()["status"] == "error"
     assert own._answer is Decision.CONTINUE
     assert status(tmp_path) == "error"
+
+
+def test_a_gpu_is_looked_at_only_while_its_trial_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Looking(Utilisation):
+        def start(self) -> None:
+            seen.append(("start", self._command[1]))
+
+        def stop(self) -> None:
+            seen.append(("stop", self._command[1]))
+
+    def steps(config: TrialConfig, context: Context) -> Steps:
+        seen.append(("share", context.gpu_share))
+        seen.append(("busy", context.utilisation()))
+        yield Progress(1, 2, 0.0, None)
+        return {"status": "ok", "metrics": {}}
+
+    monkeypatch.setattr(trainable, "Utilisation", Looking)
+    monkeypatch.setattr(trainable, "trial_steps", steps)
+    monkeypatch.setattr(trainable, "gpu_uuid", lambda device: "GPU-1")
+    monkeypatch.setattr(trainable, "shared_data", lambda *_: None)
+    own = worker(given(tmp_path, device="cuda", gpu_share=0.5))
+    own.step(), own.step()
+    assert seen == [("share", 0.5), ("busy", None)]
+    seen.clear()
+    own = worker(given(tmp_path, device="cuda", measure=True))
+    own.step()
+    assert seen == [("start", "--id=GPU-1"), ("share", 1.0), ("busy", None)]
+    own.step()
+    assert seen[-1] == ("stop", "--id=GPU-1")

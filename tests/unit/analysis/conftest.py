@@ -13,6 +13,7 @@ from harness.schema import (
     COLUMNS,
     EVALUATIONS_FILE,
     PLAN_FILE,
+    QUICK,
     SCHEMA_VERSION,
     SEARCH_FILE,
     TRIAL_FILE,
@@ -115,7 +116,12 @@ def make_search(tmp_path: Path) -> MakeSearch:
             place.mkdir(parents=True)
             if status in ("ok", "diverged"):
                 write_rows(place / EVALUATIONS_FILE, _rows(trial, trial_id, protocol))
-            write_json(place / TRIAL_FILE, {"status": status, "schema_version": SCHEMA_VERSION})
+            record = {"status": status, "schema_version": SCHEMA_VERSION}
+            if status == "stopped_early":
+                scores = trial.get("quick", [[2, 0.25]])
+                at = scores[-1][0] if scores else 0
+                record |= {"stopped": {"iteration": at, "reason": "asha"}, QUICK: scores}
+            write_json(place / TRIAL_FILE, record)
         (folder / PLAN_FILE).write_text("".join(lines), encoding="utf-8")
         return folder
 

@@ -94,7 +94,7 @@ def test_a_failed_trial_shows_where_its_error_is(folder: SearchFolder) -> None:
 @pytest.mark.parametrize("status", ["oom", "interrupted", "stopped_early"])
 def test_other_statuses(folder: SearchFolder, status: str) -> None:
     (line,) = ended(folder, record(folder, 1, status=status, validation__unseen_mean=None))
-    assert f" {status}" in line
+    assert f" {status.replace('_', ' ')}" in line
     assert "error.txt" not in line
 
 

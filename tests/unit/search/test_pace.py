@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.records import write_json
+from harness.search import pace
 from harness.search.folder import SearchFolder, open_search
 from harness.search.pace import Pace, describe_rest, measure_pace
 from harness.search.space import read_space
@@ -42,12 +43,36 @@ def test_the_rest_takes_what_the_done_took(folder: SearchFolder, tmp_path: Path)
     finish(folder, 1, 29.0)
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "entry").write_bytes(bytes(2**20))
-    pace = measure_pace(folder)
-    assert pace is not None
-    assert (pace.done, pace.seconds) == (2, 20.0)
-    total = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
-    assert pace.size == total / 2
+    found = measure_pace(folder)
+    assert found is not None
+    assert (found.done, found.seconds) == (2, 20.0)
+    own = [*tmp_path.glob("trials/*/*"), *tmp_path.glob("store/*")]
+    assert found.size == sum(path.stat().st_size for path in own) / 2
     assert describe_rest(folder, 2).startswith("3 left, 2 at a time: about 0.011 hours and 1.5")
+
+
+def test_no_more_than_the_limit_is_run(folder: SearchFolder) -> None:
+    finish(folder, 0, 9.0)
+    assert describe_rest(folder, 1, limit=3).startswith("3 left, 1 at a time: ")
+    assert describe_rest(folder, 1, limit=9).startswith("4 left, 1 at a time: ")
+
+
+def test_slots_that_are_not_known_are_not_made_up(folder: SearchFolder) -> None:
+    finish(folder, 0, 3599.0)
+    text = describe_rest(folder, None)
+    assert text.startswith("4 left, one at a time (what runs there is not known): about 4 hours")
+
+
+def test_a_sample_of_the_records_is_enough(
+    folder: SearchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, seconds in enumerate((1.0, 2.0, 9.0, 4.0)):
+        finish(folder, number, seconds)
+    assert len(folder.missing()) == 1
+    monkeypatch.setattr(pace, "_SAMPLE", 2)
+    found = measure_pace(folder)
+    assert found is not None
+    assert (found.done, found.seconds) == (4, 6.0)  # of trials 0 and 2
 
 
 @pytest.mark.parametrize(("left", "slots", "hours"), [(1, 4, "1"), (4, 4, "1"), (5, 4, "2")])

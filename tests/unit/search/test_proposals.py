@@ -11,13 +11,15 @@ import pytest
 from harness.errors import ConfigError
 from harness.records import write_json
 from harness.schema import UNSEEN_MEAN
+from harness.search.algorithms import check_installed
 from harness.search.estimate import describe_size
 from harness.search.folder import SearchFolder, open_search
 from harness.search.front import non_dominated
 from harness.search.parameters import Point
 from harness.search.plan import PlannedTrial, read_plan
-from harness.search.proposals import Proposals, check_optuna
+from harness.search.proposals import Proposals
 from harness.search.space import Space, read_space
+from harness.search.study import OptunaProposals
 
 pytest.importorskip("optuna")
 
@@ -87,7 +89,7 @@ def run(folder: SearchFolder, proposals: Proposals, score: Callable[[Point], flo
 def test_it_plans_before_it_runs_and_ends_with_its_samples(tmp_path: Path) -> None:
     folder = opened(tmp_path)
     assert (folder.plan, folder.to_propose()) == ((), 30)
-    proposals = Proposals(folder)
+    proposals = OptunaProposals(folder)
     (first,) = proposals.next()
     assert read_plan(tmp_path / "plan.jsonl") == [first]
     finish(folder, first, 0.5)
@@ -100,7 +102,7 @@ def test_it_plans_before_it_runs_and_ends_with_its_samples(tmp_path: Path) -> No
 
 def test_values_keep_to_the_space_and_its_conditions(tmp_path: Path) -> None:
     folder = opened(tmp_path)
-    run(folder, Proposals(folder), height)
+    run(folder, OptunaProposals(folder), height)
     for trial in folder.plan:
         point = trial.point
         assert ("kd.temperature" in point) is (point["kd.variant"] == "softened")
@@ -113,27 +115,27 @@ def test_values_keep_to_the_space_and_its_conditions(tmp_path: Path) -> None:
 def test_it_learns(tmp_path: Path) -> None:
     """The last third is nearer to the best than the first, which is drawn at random."""
     folder = opened(tmp_path)
-    run(folder, Proposals(folder), height)
+    run(folder, OptunaProposals(folder), height)
     scores = [height(trial.point) for trial in folder.plan]
     assert sum(scores[20:]) / 10 > sum(scores[:10]) / 10 + 0.1
 
 
 def test_it_learns_the_way_that_mode_says(tmp_path: Path) -> None:
     folder = opened(tmp_path, mode="min")
-    run(folder, Proposals(folder), height)
+    run(folder, OptunaProposals(folder), height)
     scores = [height(trial.point) for trial in folder.plan]
     assert sum(scores[20:]) / 10 < sum(scores[:10]) / 10 - 0.1
 
 
 def test_a_resumed_search_knows_what_was_and_draws_nothing_twice(tmp_path: Path) -> None:
     folder = opened(tmp_path)
-    first = Proposals(folder)
+    first = OptunaProposals(folder)
     for _ in range(12):
         (trial,) = first.next()
         finish(folder, trial, height(trial.point))
         first.ended(trial)
     again = open_search(tmp_path, space_of(TPE))
-    run(again, Proposals(again), height)
+    run(again, OptunaProposals(again), height)
     assert len(again.plan) == 30
     assert again.plan[:12] == folder.plan
     probabilities = [trial.point["pool.main_probability"] for trial in again.plan]
@@ -146,10 +148,10 @@ def test_a_planned_trial_that_was_not_run_is_missing_and_is_learned_from_later(
     tmp_path: Path,
 ) -> None:
     folder = opened(tmp_path, samples=2)
-    Proposals(folder).next()
+    OptunaProposals(folder).next()
     again = open_search(tmp_path, space_of(TPE, **{"search.samples": 2}))
     assert again.missing() == list(folder.plan)
-    proposals = Proposals(again)
+    proposals = OptunaProposals(again)
     finish(again, again.plan[0], 0.5)
     proposals.ended(again.plan[0])
     proposals.ended(again.plan[0])  # told twice, it counts once
@@ -158,7 +160,7 @@ def test_a_planned_trial_that_was_not_run_is_missing_and_is_learned_from_later(
 
 def test_replicates_are_one_configuration(tmp_path: Path) -> None:
     folder = opened(tmp_path, samples=2, replicates=3)
-    proposals = Proposals(folder)
+    proposals = OptunaProposals(folder)
     trials = proposals.next()
     assert [trial.config.seed for trial in trials] == [0, 1, 2]
     for trial, score in zip(trials, (0.1, 0.2, 0.6), strict=True):
@@ -170,7 +172,7 @@ def test_replicates_are_one_configuration(tmp_path: Path) -> None:
 
 def test_replicates_that_a_kill_kept_off_the_plan_come_back(tmp_path: Path) -> None:
     folder = opened(tmp_path, samples=2, replicates=3)
-    Proposals(folder).next()
+    OptunaProposals(folder).next()
     path = tmp_path / "plan.jsonl"
     path.write_text(path.read_text().splitlines(keepends=True)[0])
     again = opened(tmp_path, samples=2, replicates=3)
@@ -180,35 +182,35 @@ def test_replicates_that_a_kill_kept_off_the_plan_come_back(tmp_path: Path) -> N
 @pytest.mark.parametrize("status", ["diverged", "error", "oom"])
 def test_what_has_no_score_is_told_as_failed(tmp_path: Path, status: str) -> None:
     folder = opened(tmp_path, samples=2)
-    proposals = Proposals(folder)
+    proposals = OptunaProposals(folder)
     (trial,) = proposals.next()
     finish(folder, trial, None, status=status)
     proposals.ended(trial)
     assert [item.state.name for item in proposals._study.trials] == ["FAIL"]
-    assert [item.state.name for item in Proposals(folder)._study.trials] == ["FAIL"]
+    assert [item.state.name for item in OptunaProposals(folder)._study.trials] == ["FAIL"]
     assert proposals.next()
 
 
 def test_a_limit_counts_trials(tmp_path: Path) -> None:
     folder = opened(tmp_path, replicates=2)
-    proposals = Proposals(folder, limit=3)
+    proposals = OptunaProposals(folder, limit=3)
     assert [len(proposals.next()) for _ in range(3)] == [2, 1, 0]
     assert len(folder.missing()) == 4
 
 
 def test_samples_are_added(tmp_path: Path) -> None:
     folder = opened(tmp_path, samples=2)
-    run(folder, Proposals(folder), height)
+    run(folder, OptunaProposals(folder), height)
     more = open_search(tmp_path, space_of(TPE, **{"search.samples": 2}), add_samples=3)
     more.prepare()
     assert more.to_propose() == 3
-    run(more, Proposals(more), height)
+    run(more, OptunaProposals(more), height)
     assert len(more.plan) == 5
 
 
 def test_gp_proposes_too(tmp_path: Path) -> None:
     folder = opened(tmp_path, algorithm="gp", samples=3)
-    run(folder, Proposals(folder), height)
+    run(folder, OptunaProposals(folder), height)
     assert len(folder.plan) == 3
 
 
@@ -221,7 +223,7 @@ def accuracy(point: Point) -> float:
 
 def test_nsga2_moves_towards_a_front_that_nothing_dominates(tmp_path: Path) -> None:
     folder = opened(tmp_path, NSGA2)
-    proposals = Proposals(folder)
+    proposals = OptunaProposals(folder)
     while trials := proposals.next():
         (trial,) = trials
         # What the set costs, not what this trial spent: a hit in the store is not cheap.
@@ -237,12 +239,12 @@ def test_nsga2_moves_towards_a_front_that_nothing_dominates(tmp_path: Path) -> N
 
 def test_nsga2_goes_on_with_its_generation(tmp_path: Path) -> None:
     folder = opened(tmp_path, NSGA2)
-    first = Proposals(folder)
+    first = OptunaProposals(folder)
     for _ in range(30):
         (trial,) = first.next()
         finish(folder, trial, accuracy(trial.point), distill_cost_s=1.0)
         first.ended(trial)
-    again = Proposals(folder)
+    again = OptunaProposals(folder)
     assert [item.values for item in again._study.trials] == [
         item.values for item in first._study.trials
     ]
@@ -259,10 +261,13 @@ def test_nsga2_goes_on_with_its_generation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("search", "words"),
     [
-        ({"algorithm": "bayesopt"}, r"bayesian-optimization 1\.4\.3 .*use 'tpe'"),
+        ({"algorithm": "bohb"}, r"HyperBandForBOHB pauses, and nothing .*; use 'tpe'"),
+        ({"algorithm": "zoopt"}, r"zoopt 0\.4\.2\) has no loguniform; use 'tpe'"),
         ({"algorithm": "hebo"}, r"HEBO 0\.3\.6 needs numpy < 1\.25 .*use 'tpe'"),
         ({"algorithm": "ax"}, r"ax-platform 1\.3\.1"),
-        ({"algorithm": "hyperopt"}, r"hyperopt 0\.3\.0\), but harness does not run it"),
+        ({"algorithm": "hyperopt"}, r"space\.kd\.temperature\.when: got a condition.* use 'tpe'"),
+        ({"algorithm": "nevergrad"}, "which chooses all settings every time"),
+        ({"algorithm": "bayesopt"}, r"others: got 'choice'.*numbers between bounds .*'gp'"),
         ({"algorithm": "optuna"}, "use 'tpe', 'gp' or 'nsga2'"),
         ({"algorithm": "tpee"}, "did you mean 'tpe'"),
         ({"metric": ["validation/main", "ipc"], "mode": ["max", "min"]}, "'nsga2' has several"),
@@ -312,21 +317,21 @@ def test_the_paper_s_protocol_is_never_optimised(where: str) -> None:
 def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"needs Optuna.*pip install 'harness\[optuna\]'"):
-        check_optuna("tpe")
+        check_installed("tpe")
 
 
 def test_an_optuna_without_gp_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     import optuna
 
     monkeypatch.delattr(optuna.samplers, "GPSampler")
-    check_optuna("tpe")
+    check_installed("tpe")
     with pytest.raises(ConfigError, match="has no GPSampler"):
-        check_optuna("gp")
+        check_installed("gp")
 
 
 def test_its_size_says_what_is_to_be_chosen(tmp_path: Path) -> None:
     folder = opened(tmp_path, replicates=2)
-    Proposals(folder).next()
+    OptunaProposals(folder).next()
     assert describe_size(folder.space, folder.plan, folder.to_propose()) == (
         "60 trials of 30 configurations, of which 'tpe' has 29 to choose"
     )

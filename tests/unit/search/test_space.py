@@ -1,5 +1,6 @@
 """Tests of harness.search.space."""
 
+import json
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 import tomli_w
 
+from harness.architecture import Architecture
+from harness.config import BanditSettings
 from harness.errors import ConfigError
 from harness.search.space import Space, bundled_spaces, load_space, read_space, with_samples
 
@@ -170,8 +173,8 @@ KEEP = "keep one"
         ),
         (
             f"{SEARCH}algorithm = 'gridd'",
-            "search.algorithm: got 'gridd'; did you mean 'grid'? known: gp, grid, nsga2, random, "
-            "tpe",
+            "search.algorithm: got 'gridd'; did you mean 'grid'? known: bayesopt, gp, grid, "
+            "hyperopt, nevergrad, nsga2, random, tpe",
         ),
         (
             f"{SEARCH}replicates = 0",
@@ -181,7 +184,8 @@ KEEP = "keep one"
         (
             f"{SEARCH}replicas = 2",
             "unknown key 'search.replicas'; did you mean 'replicates'? "
-            "known: algorithm, allocate, budget, metric, mode, replicates, samples",
+            "known: algorithm, allocate, budget, grace_iterations, metric, mode, "
+            "reduction_factor, replicates, samples, scheduler",
         ),
         (
             "[space]\nseed = { grid = [0, 1] }\n[search]\nreplicates = 2",
@@ -449,3 +453,65 @@ def test_quoted_and_bare_names_are_the_same_space() -> None:
             "replicates": 1,
         },
     }
+
+
+# --- What shipped spaces must hold --------------------------------------------------------------
+
+
+def cells(name: str) -> list[tuple[dict[str, Any], dict[int, Any]]]:
+    """Every configuration of a bundled space, with the config of each of its replicates."""
+    space = load_space(name)
+    replicates = range(space.search.replicates)
+    return [(p, {r: space.config(p, replicate=r) for r in replicates}) for p in space.points()]
+
+
+def test_pool_and_kd_is_two_by_two_in_every_replicate() -> None:
+    """So that (both - pool) - (KD - neither) can be taken within each replicate."""
+    found: dict[tuple[bool, str], dict[int, Any]] = {}
+    for _, configs in cells("pool_and_kd"):
+        config = configs[0]
+        found[config.pool.main_probability < 1.0, config.kd.variant] = configs
+    assert set(found) == {(p, kd) for p in (False, True) for kd in ("off", "control", "softened")}
+    for replicate in range(5):
+        own = {key: configs[replicate] for key, configs in found.items()}
+        assert {config.seed for config in own.values()} == {replicate}
+        assert len({config.evaluation.model_dump_json() for config in own.values()}) == 1
+        # KD changes nothing in a set: each pool has one for its three arms.
+        lineages = {key: json.dumps(config.lineage()) for key, config in own.items()}
+        assert len({lineages[True, kd] for kd in ("off", "control", "softened")}) == 1
+        assert len(set(lineages.values())) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["main_model_probability", "pool_schedule", "pool_similarity", "ipc_iterations"]
+)
+def test_a_baseline_is_no_more_trials_than_it_has_sets(name: str) -> None:
+    """Pool settings, which it ignores, do not multiply it; its seeds are those of the others."""
+    own = [configs for point, configs in cells(name) if point["method"] == "random-real"]
+    sets = {json.dumps(config.lineage()) for configs in own for config in configs.values()}
+    assert len(sets) == sum(map(len, own))
+    others = [configs for point, configs in cells(name) if point["method"] == "dc"]
+    for replicate in own[0]:
+        assert {configs[replicate].seed for configs in (*own, *others)} == {replicate}
+
+
+def test_one_bandit_stands_beside_every_constant() -> None:
+    configs = [configs[0] for point, configs in cells("pool_schedule") if point["method"] == "dc"]
+    by_schedule: dict[str, list[float]] = {}
+    for config in configs:
+        by_schedule.setdefault(config.pool.schedule, []).append(config.pool.main_probability)
+    assert by_schedule == {
+        "constant": [0.0, 0.25, 0.5, 0.75, 0.9, 1.0],
+        "linear": [0.5],
+        "cosine": [0.5],
+        "bandit": [0.5],
+    }
+
+
+def test_probes_are_no_student_of_a_shipped_space() -> None:
+    """So that ``--set pool.schedule=bandit`` goes with each of them."""
+    probes = {Architecture.parse(name) for name in BanditSettings().probes}
+    for name in bundled_spaces():
+        space = load_space(name)
+        for point in space.examples():
+            assert not probes & {*space.config(point).students()}

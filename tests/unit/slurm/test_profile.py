@@ -35,6 +35,7 @@ def test_without_a_file_the_defaults_count() -> None:
         ("shape = 'ring'", "shape: got 'ring'; input should be 'cluster', 'elastic' or 'array'"),
         ("time_min = 2\nsignal_s = 120", "signal_s: got 120, expected less than the time limit"),
         ("nodes = ", "broken TOML"),
+        ("trials_per_gpu = 0", "trials_per_gpu"),
         ("port = 70000", "port: got 70000"),
     ],
 )

@@ -8,8 +8,10 @@ import pytest
 
 from harness.config import make_config
 from harness.errors import ConfigError
+from harness.search.folder import open_search
+from harness.search.space import load_space
 from slurm.folder import Launch, LaunchFolder
-from slurm.launch import make_launch
+from slurm.launch import check_shape, make_launch
 from slurm.profile import Profile
 from slurm.submission import roles, sbatch_text, submit
 from tests.unit.slurm.conftest import Fake
@@ -95,12 +97,46 @@ def test_what_sbatch_refuses_is_said_in_its_words(
         ({"cpus_per_node": 9}, 9, 4),
         ({"gpus_per_node": 4}, 8, 4),
         ({"gpus_per_node": 4, "cpus_per_node": 6}, 6, 3),
+        ({"gpus_per_node": 2, "trials_per_gpu": 3}, 12, 6),
+        ({"gpus_per_node": 2, "trials_per_gpu": "auto"}, 4, 2),
     ],
 )
 def test_a_node_runs_as_many_trials_as_fit(site: dict[str, Any], cpus: int, slots: int) -> None:
     made = launch(**site)
     assert (made.cpus_per_node, made.slots_per_node) == (cpus, slots)
     assert made.device == ("cuda" if site.get("gpus_per_node") else "cpu")
+
+
+def test_packing_needs_a_gpu() -> None:
+    with pytest.raises(ConfigError, match="trials_per_gpu: got 2, but no GPU is asked for"):
+        launch(trials_per_gpu=2)
+
+
+@pytest.mark.parametrize(
+    ("search", "site", "said"),
+    [
+        (
+            'algorithm = "random"\nsamples = 2\nscheduler = "median"',
+            {},
+            "'array' has tasks that know nothing .* 'median' stops",
+        ),
+        ('algorithm = "tpe"\nsamples = 4', {}, "'tpe' chooses trials by results"),
+        (
+            'algorithm = "random"\nsamples = 2',
+            {"gpus_per_node": 1, "trials_per_gpu": 2},
+            "trials_per_gpu: got 2, but each task",
+        ),
+    ],
+)
+def test_an_array_refuses_what_its_tasks_cannot_decide(
+    search: str, site: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "space.toml"
+    file.write_text(f"[space]\nlr_img = {{ uniform = [0.1, 1.0] }}\n[search]\n{search}\n")
+    folder = open_search(tmp_path / "out", load_space(str(file)))
+    check_shape(folder, launch(shape="cluster", **site))
+    with pytest.raises(ConfigError, match=said):
+        check_shape(folder, launch(shape="array", **site))
 
 
 def test_a_node_that_no_trial_fits_is_refused() -> None:
