@@ -18,7 +18,7 @@ from slurm.folder import LaunchFolder
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "slurm" / "local_cluster" / "cluster"
-PATIENCE_S = float(os.environ.get("HARNESS_SLURM_PATIENCE_S", "240"))
+PATIENCE_S = float(os.environ.get("HARNESS_SLURM_PATIENCE_S", "600"))
 """Seconds that a search of a test may take; more on a busy machine."""
 
 SPACE = """
@@ -34,7 +34,7 @@ network.depth = 1
 evaluation.students = ["main", "mlp"]
 evaluation.student_seeds = 1
 evaluation.epochs = 2
-run.report_every = 5
+run.report_every = 60
 run.checkpoint_every = 5
 
 [space]
@@ -43,6 +43,8 @@ pool.main_probability = {{ grid = [0.0, 0.5, 1.0] }}
 [search]
 replicates = 2
 """
+ITERATIONS = 120
+"""Of a trial: some seconds."""
 COLUMNS = ["trial_id", "student", "student_seed", "split"]
 TIMES = ["distill_s", "distill_cost_s", "eval_s", "peak_gib", "search"]
 
@@ -101,8 +103,10 @@ class Search:
         """The trials' records, in order."""
         return [read_json(path) for path in sorted(self.out.glob("trials/*/trial.json"))]
 
-    def wait(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+    def wait(
+        self, condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S
+    ) -> None:
+        deadline = time.monotonic() + patience_s
         while not condition():
             assert time.monotonic() < deadline, f"no {what} in time\n{self.logs()}"
             time.sleep(0.5)
@@ -110,9 +114,9 @@ class Search:
     def wait_for_results(self, number: int) -> None:
         self.wait(lambda: len(self.results()) >= number, f"{number} results")
 
-    def wait_for_end(self) -> None:
+    def wait_for_end(self, patience_s: float = PATIENCE_S) -> None:
         """Wait until no job of the launch is in the queue, and all trials have a result."""
-        self.wait(self.is_over, "end")
+        self.wait(self.is_over, "end", patience_s)
         assert dict(reopen_search(self.out).counts()) == {"ok": 6}, self.logs()
 
     def is_over(self) -> bool:
@@ -134,7 +138,7 @@ class Search:
 def search(cluster: str, tmp_path: Path) -> Iterator[Search]:
     """A search of six trials of some seconds; its jobs end with the test."""
     space = tmp_path / "space.toml"
-    space.write_text(SPACE.format(iterations=60))
+    space.write_text(SPACE.format(iterations=ITERATIONS))
     made = Search(tmp_path / "out", space)
     yield made
     if jobs := made.place.submitted():
@@ -144,12 +148,18 @@ def search(cluster: str, tmp_path: Path) -> Iterator[Search]:
 
 
 @pytest.fixture(scope="session")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """The rows of the same search run here, without SLURM and without Ray."""
+def local(tmp_path_factory: pytest.TempPathFactory) -> Search:
+    """The same search run here, without SLURM and without Ray."""
     folder = tmp_path_factory.mktemp("local")
     space = folder / "space.toml"
-    space.write_text(SPACE.format(iterations=60))
+    space.write_text(SPACE.format(iterations=ITERATIONS))
     here = Search(folder / "out", space)
     said = harness("search", space, "--out", here.out, "--address", "inline")
     assert said.status == 0, said
-    return here.rows()
+    return here
+
+
+@pytest.fixture(scope="session")
+def expected(local: Search) -> pd.DataFrame:
+    """The rows of the local run."""
+    return local.rows()
