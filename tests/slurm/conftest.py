@@ -46,7 +46,7 @@ replicates = 2
 ITERATIONS = 120
 """Of a trial: some seconds."""
 COLUMNS = ["trial_id", "student", "student_seed", "split"]
-TIMES = ["distill_s", "distill_cost_s", "eval_s", "peak_gib", "search"]
+DIFFERENT = ["distill_s", "distill_cost_s", "eval_s", "peak_gib", "search", "git_hash"]
 
 
 class Said(NamedTuple):
@@ -127,7 +127,7 @@ class Search:
     def rows(self) -> pd.DataFrame:
         """All rows, without what differs from run to run."""
         tables = [pd.read_parquet(p) for p in self.out.glob("trials/*/evaluations.parquet")]
-        return pd.concat(tables).drop(columns=TIMES).sort_values(COLUMNS).reset_index(drop=True)
+        return pd.concat(tables).drop(columns=DIFFERENT).sort_values(COLUMNS).reset_index(drop=True)
 
     def logs(self) -> str:
         paths = sorted(self.place.jobs.glob("*_log.out"))

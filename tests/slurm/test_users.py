@@ -6,10 +6,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from tests.slurm.conftest import PATIENCE_S, ROOT, SPACE, Said, Search
+from tests.slurm.conftest import ITERATIONS, PATIENCE_S, ROOT, SPACE, Said, Search
 
 pytestmark = [
     pytest.mark.slurm,
@@ -71,10 +70,12 @@ def as_user(tmp_path: Path) -> Iterator[AsUser]:
     subprocess.run(["rm", "-rf", home], check=True)
 
 
-def test_another_user_is_kept_out_and_works_beside(
-    search: Search, expected: pd.DataFrame, as_user: AsUser
-) -> None:
-    search.started("--shape", "cluster", "--nodes", 2).wait_for_results(1)
+def test_another_user_is_kept_out_and_works_beside(search: Search, as_user: AsUser) -> None:
+    # Trials that outlast all that the other user tries; cancelled at the end.
+    search.space.write_text(SPACE.format(iterations=ITERATIONS * 10))
+    search.started("--shape", "cluster", "--nodes", 2).wait(
+        lambda: bool(search.place.head()), "head"
+    )
     head = search.place.head()
     assert head is not None
     assert as_user(sys.executable, "-c", "print('works')").out == "works\n"
@@ -88,7 +89,10 @@ def test_another_user_is_kept_out_and_works_beside(
 
     wrong = "ab" * 32
     for environment in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": wrong}):
-        tried = as_user(sys.executable, "-c", CONNECT, head.address, **environment)
+        # With a wrong token Ray may go on trying.
+        tried = as_user(
+            *("timeout", "40", sys.executable, "-c", CONNECT, head.address), **environment
+        )
         assert tried.status != 0
         assert "connected" not in tried.out
     as_user(sys.executable, "-m", "ray.scripts.scripts", "stop", "--force")
@@ -100,5 +104,7 @@ def test_another_user_is_kept_out_and_works_beside(
         *("--out", space.with_name("out"), "--set", "pool.main_probability=1.0"),
     )
     assert beside.status == 0, beside
-    search.wait_for_end()
-    pd.testing.assert_frame_equal(search.rows(), expected, check_exact=True)
+    done = len(search.results())
+    assert done < 6
+    search.wait_for_results(done + 1)
+    assert search.place.head() == head  # the same Ray, all the while
