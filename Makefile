@@ -6,17 +6,21 @@ READY := .venv/.ready
 
 SCREENSHOTS := $(abspath build/screenshots)
 
-.PHONY: demo test test-faults test-browser check format bench methods clean
+.PHONY: demo test test-faults test-slurm test-browser check format bench methods clean
 
 demo: $(READY)
 	$(BIN)/harness search demo --out runs/demo
 	$(BIN)/harness report runs/demo --to runs/demo/report.html
 
 test: $(READY)
-	$(BIN)/pytest --numprocesses auto -m "(not fault or sample) and not browser" --cov --cov-report term:skip-covered
+	$(BIN)/pytest --numprocesses auto -m "(not fault or sample) and not browser and not slurm" --cov --cov-report term:skip-covered
 
 test-faults: $(READY)
 	$(BIN)/pytest --numprocesses auto -m fault tests/faults
+
+# Needs the local cluster: sudo slurm/local_cluster/cluster install, then start.
+test-slurm: $(READY)
+	$(BIN)/pytest --numprocesses 0 -m slurm tests/slurm
 
 test-browser: $(READY)
 	HARNESS_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/pytest -m browser tests/browser
@@ -26,7 +30,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs harness analysis search_spaces tests benchmarks
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs harness analysis search_spaces slurm tests benchmarks
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -15,6 +15,7 @@ from harness.commands.board import board
 from harness.commands.datasets import app as datasets_app
 from harness.commands.evaluate import evaluate
 from harness.commands.export import export
+from harness.commands.launch import cancel, launch, logs, status
 from harness.commands.store import store_app
 from harness.errors import ConfigError, HarnessError
 
@@ -34,6 +35,10 @@ app.add_typer(spaces_app, name="spaces")
 app.add_typer(datasets_app, name="datasets")
 app.command()(evaluate)
 app.command()(export)
+app.command()(launch)
+app.command()(status)
+app.command()(logs)
+app.command()(cancel)
 app.command()(board)
 
 Settings = Annotated[

@@ -124,8 +124,12 @@ def _check_buildable(label: str, in_shape: tuple[int, int, int], classes: int) -
     )
 
 
-def preflight(configs: Iterable[TrialConfig]) -> None:
+def preflight(configs: Iterable[TrialConfig], *, elsewhere: bool = False) -> None:
     """Check every config of a plan against its images, loading each dataset once.
+
+    Args:
+        configs: What is to be run.
+        elsewhere: Whether other machines run it, whose cores and compiler are not known here.
 
     Raises:
         ConfigError: More threads than this process may use, or no compiler where one is needed.
@@ -133,9 +137,10 @@ def preflight(configs: Iterable[TrialConfig]) -> None:
     """
     by_data: dict[tuple[DatasetSettings, str], list[TrialConfig]] = {}
     for config in configs:
-        configure_process(config)
-        if config.compile:
-            check_compiler()
+        if not elsewhere:
+            configure_process(config)
+            if config.compile:
+                check_compiler()
         by_data.setdefault((config.dataset, config.protocol), []).append(config)
     for (dataset, protocol), own in by_data.items():
         data = shared_data(dataset, protocol, torch.device("cpu"))

@@ -24,7 +24,7 @@ from harness.search.study import OptunaProposals
 from harness.trial import preflight
 
 if TYPE_CHECKING:
-    from harness.tune.resources import Resources
+    from harness.tune.resources import Cluster, Resources
 
 
 class Asked(NamedTuple):
@@ -36,6 +36,17 @@ class Asked(NamedTuple):
     device: str
     store: Path | None
     trials_per_gpu: str | None = None
+    cluster: "Cluster | None" = None
+    """Machines that join; ``device`` is then theirs, and is not asked of this one."""
+
+    def where(self) -> torch.device:
+        """Where trials run.
+
+        Raises:
+            ConfigError: This machine, whose device it is, does not have it.
+        """
+        there = self.cluster is not None
+        return torch.device(self.device) if there else choose_device(self.device)
 
     def packing(self, where: torch.device) -> int | Literal["auto"] | None:
         """Trials a GPU: a number, ``auto``, or None where it is left to ``--gpus-per-trial``.
@@ -81,7 +92,7 @@ def run_search(
         ConfigError: It cannot be run so; nothing is written.
         DataError: Its images are missing, corrupt or do not fit.
     """
-    asked.packing(choose_device(asked.device))
+    asked.packing(asked.where())
     _promote(folder, promote)
     trials = folder.missing()
     search = folder.space.search
@@ -174,7 +185,7 @@ class _Work(NamedTuple):
 
 def _run(folder: SearchFolder, work: _Work, asked: Asked) -> str | None:
     """Run trials; return why that was stopped, None where it was not."""
-    where = choose_device(asked.device)
+    where = asked.where()
     store = (asked.store or folder.path / STORE_FOLDER).resolve()
     stopping = _stopping(folder)
     if asked.address == "inline":
@@ -185,7 +196,7 @@ def _run(folder: SearchFolder, work: _Work, asked: Asked) -> str | None:
             folder.prepare()
             chooser = work.chooser(folder)
             early = None if stopping is None else stopping()
-            return run_inline(folder, work.trials, where, console, store, chooser, early)
+            return run_inline(folder, work.trials, where, console, store, chooser, stopping=early)
     return _run_on_ray(folder, work, asked, where, store, stopping)
 
 
@@ -202,7 +213,7 @@ def _run_on_ray(
     configs = work.configs(folder)
     resources = _resources(configs, asked, where)
     resources.slots()
-    preflight(configs)
+    preflight(configs, elsewhere=asked.cluster is not None)
     with folder.driving(), SearchConsole(folder, len(work.trials) + work.more) as console:
         folder.prepare()
         return run_on_ray(
@@ -214,6 +225,7 @@ def _run_on_ray(
             console=console,
             store=store,
             proposals=work.chooser(folder),
+            cluster=asked.cluster,
             stopping=stopping,
         )
 
@@ -224,9 +236,11 @@ def _resources(configs: Sequence[TrialConfig], asked: Asked, where: torch.device
     threads = max(config.threads for config in configs)
     default_gpus = 1.0 if where.type == "cuda" else 0.0
     packing = asked.packing(where)
+    there = asked.cluster
     found = Resources(
-        cpus=available_cpus(),
-        gpus=visible_gpus() if where.type == "cuda" else 0,
+        cpus=available_cpus() if there is None else there.cpus,
+        gpus=(visible_gpus() if there is None else there.gpus) if where.type == "cuda" else 0,
+        nodes=1 if there is None else there.nodes,
         cpus_per_trial=threads if asked.cpus_per_trial is None else asked.cpus_per_trial,
         gpus_per_trial=default_gpus if asked.gpus_per_trial is None else asked.gpus_per_trial,
         measure=packing == "auto",
@@ -245,7 +259,7 @@ def describe_plan(folder: SearchFolder, asked: Asked, limit: int | None = None) 
     Raises:
         ConfigError: No trial fits the resources.
     """
-    where = choose_device(asked.device)
+    where = asked.where()
     asked.packing(where)
     if asked.address == "inline":
         return describe_rest(folder, 1, limit)

@@ -35,7 +35,7 @@ from harness.search.plan import (
     read_plan,
 )
 from harness.search.settings import COST, DROP, IPC, MAIN_ACCURACY
-from harness.search.space import Space, with_samples
+from harness.search.space import Space, read_space, with_samples
 
 _PARTS = ("metrics", "timings", "diagnostics")
 """Tables without which a ``trial.json`` is not one."""
@@ -223,6 +223,24 @@ def open_search(
     ):
         return folder
     return _with_plan(path, space, (*added, add_samples))
+
+
+def reopen_search(path: Path) -> SearchFolder:
+    """Find the search that a folder holds, by its own ``search.toml``; nothing is written.
+
+    Raises:
+        ConfigError: The folder holds none.
+        ResultError: The plan there cannot be read.
+    """
+    path = path.resolve()
+    data = _search_file(path)
+    if data is None:
+        raise ConfigError(f"{path} holds no search; give the --out of one")
+    data.pop("provenance", None)
+    added = tuple(data.pop(_ADDED, ()))
+    # Its base as overrides, since a space whose settings were all pinned varies none.
+    space = read_space(data, f"{path.name}.toml", data.get("base", {}))
+    return _with_plan(path, space, added)
 
 
 def _with_plan(path: Path, space: Space, added: tuple[int, ...]) -> SearchFolder:

@@ -2,7 +2,9 @@
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -21,6 +23,16 @@ from harness.tracking import Tracker
 from harness.trial import record_error, run_trial, shared_data
 
 
+class Claims(Protocol):
+    """What shares a plan out among several processes."""
+
+    def take(self, trial: PlannedTrial) -> AbstractContextManager[object] | None:
+        """The right to run a trial, for as long as it is held; None where another has it."""
+
+    def is_done(self, trial: PlannedTrial) -> bool:
+        """Whether one of them has run a trial to its end."""
+
+
 def run_inline(
     folder: SearchFolder,
     trials: Sequence[PlannedTrial],
@@ -28,6 +40,7 @@ def run_inline(
     console: SearchConsole,
     store: Path,
     proposals: Chooser | None = None,
+    claims: Claims | None = None,
     stopping: EarlyStopping | None = None,
 ) -> str | None:
     """Run trials; each leaves its folder, whatever becomes of it.
@@ -39,6 +52,8 @@ def run_inline(
         console: Told of every event.
         store: Folder of the store.
         proposals: What chooses more trials, one configuration after the other.
+        claims: Where several processes run this plan, what shares it out among them: this one then
+            returns when the others hold all that is left.
         stopping: What stops trials early; None: nothing does.
 
     Returns:
@@ -46,7 +61,7 @@ def run_inline(
         saved in the store.
     """
     with Interruption() as interruption:
-        executor = _Inline(folder, device, console, Store(store), interruption, stopping)
+        executor = _Inline(folder, device, console, Store(store), interruption, claims, stopping)
         try:
             executor.run(in_order(trials), proposals)
         except KeyboardInterrupt:
@@ -66,6 +81,7 @@ class _Inline:
         console: SearchConsole,
         store: Store,
         interruption: Interruption,
+        claims: Claims | None,
         stopping: EarlyStopping | None,
     ) -> None:
         self._folder = folder
@@ -73,6 +89,7 @@ class _Inline:
         self._console = console
         self._store = store
         self._interruption = interruption
+        self._claims = claims
         self._stopping = stopping
         self._needed = needed_iterations(folder.plan)
 
@@ -80,13 +97,25 @@ class _Inline:
         """Run all; a trial whose set another process makes goes behind those that can start."""
         waiting = deque((trial, False) for trial in trials)
         out_of_memory = []
+        refused = 0
         while not self._interruption():
             if not waiting and proposals is not None:
                 waiting.extend((trial, False) for trial in proposals.next())
             if not waiting:
                 break
             trial, deferred = waiting.popleft()
-            status = self._run(trial, patient=deferred or not waiting)
+            held = nullcontext() if self._claims is None else self._claims.take(trial)
+            if held is None:
+                waiting.append((trial, deferred))
+                refused += 1
+                if refused >= len(waiting):
+                    break  # others run all that is left
+                continue
+            refused = 0
+            with held:
+                if self._claims is not None and self._claims.is_done(trial):
+                    continue
+                status = self._run(trial, patient=deferred or not waiting)
             if status == NOT_RUN:
                 waiting.append((trial, True))
                 continue

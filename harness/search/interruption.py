@@ -100,4 +100,5 @@ class StopFile:
 
 
 def _signal_self() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+    # Not SIGTERM, which a batch system's job may have to block (``slurm.supervisor``).
+    os.kill(os.getpid(), signal.SIGINT)

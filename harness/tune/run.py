@@ -25,10 +25,10 @@ from harness.search.plan import PlannedTrial
 from harness.search.proposals import Chooser
 from harness.search.stopping import EarlyStopping
 from harness.tune.health import RayWatch
-from harness.tune.resources import Resources
+from harness.tune.resources import Cluster, Resources
 from harness.tune.watchdog import __file__ as watchdog_file
 
-_ENVIRONMENT = {
+RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -40,6 +40,12 @@ _ENVIRONMENT = {
     # Tune's own state is never read again: write it as rarely as can be.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
 }
+"""What Ray and Tune read when they are imported, in the driver and on nodes that join it."""
+CLUSTER_ENVIRONMENT = {
+    # Ray would end trials for the memory that strangers take on a shared node.
+    "RAY_memory_monitor_refresh_ms": "0",
+}
+"""What Ray reads besides on each node of a cluster."""
 _OBJECT_STORE_BYTES = 100 * 2**20
 _CONNECT_S = 5
 
@@ -54,6 +60,7 @@ def run_on_ray(
     console: SearchConsole,
     store: Path,
     proposals: Chooser | None = None,
+    cluster: Cluster | None = None,
     stopping: Callable[[], EarlyStopping] | None = None,
 ) -> str | None:
     """Run trials on Ray Tune; their results are in their folders.
@@ -68,6 +75,7 @@ def run_on_ray(
         console: Told of every event.
         store: Folder of the store.
         proposals: What chooses more trials.
+        cluster: Machines that join the private Ray.
         stopping: Makes what stops trials early, once Ray is there; None: nothing does.
 
     Returns:
@@ -77,9 +85,9 @@ def run_on_ray(
         ConfigError: No trial fits the resources, or Ray cannot be started or reached.
     """
     resources.slots()
-    os.environ.update(_ENVIRONMENT)
+    os.environ.update(RAY_ENVIRONMENT)
     os.environ.pop("RAY_ADDRESS", None)
-    session = _private_ray(resources) if address == "local" else _running_ray(address)
+    session = _private_ray(resources, cluster) if address == "local" else _running_ray(address)
     stop_file = StopFile(folder.path / RAY_FOLDER / "stop")
     interruption = Interruption(stop_file.ask)
     try:
@@ -106,27 +114,54 @@ def run_on_ray(
 
 
 @contextmanager
-def _private_ray(resources: Resources) -> Iterator[None]:
+def _private_ray(resources: Resources, cluster: Cluster | None) -> Iterator[None]:
     """A Ray of this process alone, in a short folder of mode 0700 that goes away with it.
 
-    A token in a file of mode 0600 keeps the machine's other users out.
+    A token in a file of mode 0600 keeps the machine's other users out. Machines of a cluster that
+    have the same token may join.
     """
     with _private_folder() as temporary:
-        token = temporary / "token"
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32))
+        token = temporary / "token" if cluster is None else cluster.token
+        if cluster is None:
+            token.touch(mode=0o600)
+            token.write_text(secrets.token_hex(32))
+        else:
+            os.environ.update(CLUSTER_ENVIRONMENT)
+        if cluster is not None and cluster.port:
+            _check_free(cluster.port)
+            os.environ["RAY_GCS_SERVER_PORT"] = str(cluster.port)
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
         # Ray opens its own folder to everybody (0777), so it gets one inside the private one.
         with _connection(
             "Ray does not start here ({}); --address inline works without",
             address="local",
-            num_cpus=resources.cpus,
-            num_gpus=resources.gpus,
+            num_cpus=resources.cpus if cluster is None else cluster.head_cpus,
+            num_gpus=resources.gpus if cluster is None else cluster.head_gpus,
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             _temp_dir=str(temporary / "ray"),
         ):
+            if cluster is not None:
+                cluster.announce(_address())
             yield
+
+
+def _address() -> str:
+    """HOST:PORT of the connected Ray."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as trial:
+        try:
+            trial.bind(("", port))
+        except OSError as error:
+            raise ConfigError(
+                f"port: {port} cannot be used on {socket.gethostname()} ({error.strerror}); set "
+                "another one, or 0 for one that is free"
+            ) from None
 
 
 @contextmanager

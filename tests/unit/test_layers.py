@@ -81,6 +81,7 @@ UPPER = modules_of(
     "harness.evaluate",
     "harness.results",
 )
+SUPERVISOR = ("slurm.job", "slurm.supervisor", "slurm.allocation", "slurm.folder", "slurm.profile")
 SEARCH = [name for name in modules_of("harness.search") if name != "harness.search.inline"]
 
 
@@ -97,6 +98,9 @@ SEARCH = [name for name in modules_of("harness.search") if name != "harness.sear
         (modules_of("harness.commands"), ("ray", "submitit", "pandas", "analysis", "harness.cli")),
         # The longer bodies are imported inside the commands.
         (("harness.cli",), ("torch", "ray", "submitit", "pandas", "tensorboard", "pyarrow")),
+        # A job's supervisor is light, and its driver alone calls the body of a command.
+        (SUPERVISOR, ("torch", "ray", "submitit", "pandas", "analysis", "harness.cli", "rich")),
+        (modules_of("slurm"), ("ray", "pandas", "analysis", "harness.cli")),
         (modules_of("analysis"), ("torch", "ray", "submitit", "harness.config", "harness.trial")),
     ],
     ids=[
@@ -109,6 +113,8 @@ SEARCH = [name for name in modules_of("harness.search") if name != "harness.sear
         "tune",
         "commands",
         "cli",
+        "supervisor",
+        "slurm",
         "analysis",
     ],
 )
