@@ -223,7 +223,7 @@ def test_conditions_in_a_circle(entries: str, name: str) -> None:
 def test_a_condition_on_an_unknown_setting() -> None:
     message = error_of("[space]\nlr_img = { grid = [0.1], when = { ipcc = 1 } }")
     assert message.startswith(
-        "a.toml: space.lr_img.when: unknown setting 'ipcc'; did you mean 'ipc'? known: batch_real,"
+        "a.toml: space.lr_img.when: unknown setting 'ipcc'; did you mean 'ipc'? known: acc.direct"
     )
 
 
