@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from harness.search.folder import SearchFolder, open_search
 from harness.search.space import read_space
-from harness.tune.run import _ENVIRONMENT
+from harness.tune.run import RAY_ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 # Ray reads its environment when it is imported, which the child does first of all.
-_CHILD = {**_ENVIRONMENT, "RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT)}
+_CHILD = {**RAY_ENVIRONMENT, "RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT)}
 
 
 class Work(NamedTuple):
