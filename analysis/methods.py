@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis import render
 from analysis.load import SearchResults, load_search
+from analysis.render import make_cells
 from analysis.samples import student_rows
 from analysis.statistics import mean_interval
 from analysis.words import interval, percent
@@ -15,6 +17,19 @@ from harness.schema import VALIDATION
 _NETWORKS = "acc.networks"
 _BASELINE, _OTHER_BASELINE = "random-real", "kmeans"
 _REFERENCE = "dc"
+_HEADER = (
+    "IPC",
+    "method",
+    "early networks",
+    "accuracy, %",
+    "95% interval",
+    "n",
+    "over random real, points",
+    "gain's 95% interval",
+    "over k-means, points",
+    "s/iteration",
+    "of DC's",
+)
 
 
 def compare(results: SearchResults) -> pd.DataFrame:
@@ -74,13 +89,9 @@ def _gain(own: pd.DataFrame, sets: pd.DataFrame, ipc: int, baseline: str) -> pd.
 
 def markdown(frame: pd.DataFrame) -> str:
     """Return the table as text, accuracies in percent."""
-    lines = [
-        "| IPC | method | early networks | accuracy, % | 95% interval | n | over random real | "
-        "95% interval | over k-means | s/iteration | of DC's |",
-        "|--|--|--|--|--|--|--|--|--|--|--|",
-    ]
+    columns: dict[str, list[str]] = {name: [] for name in _HEADER}
     for row in frame.to_dict("records"):
-        cells = [
+        texts = [
             str(row["ipc"]),
             str(row["method"]),
             str(row["networks"] or "-"),
@@ -93,8 +104,9 @@ def markdown(frame: pd.DataFrame) -> str:
             "-" if pd.isna(row["seconds"]) else f"{row['seconds']:.3g}",
             "-" if pd.isna(row["ratio"]) else f"{row['ratio']:.2g}",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        for name, text in zip(_HEADER, texts, strict=True):
+            columns[name].append(text)
+    return render.markdown(make_cells(columns, 3, []), "").rstrip() + "\n"
 
 
 def main(arguments: list[str]) -> int:

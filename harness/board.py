@@ -13,7 +13,6 @@ temperature where KD is off) is left out of a column of numbers, and is "none" i
 
 import json
 import time
-import tomllib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from harness.schema import (
     TRIALS_FOLDER,
     UNSEEN_MEAN,
 )
+from harness.search.folder import read_search_file
 from harness.search.plan import PlannedTrial, read_plan
 from harness.tracking import DONE_FILE, append_events, write_done
 
@@ -107,17 +107,13 @@ class _Search:
 
 
 def _read_search(folder: Path) -> dict[str, Any]:
-    path = folder / SEARCH_FILE
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        got = f"no {SEARCH_FILE} in it" if folder.is_dir() else "no such folder"
-        raise ConfigError(
-            f"{folder}: {got}, expected the folder of a search; give the folder that "
-            "'harness search' got as --out"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); restore the file") from None
+    if (data := read_search_file(folder)) is not None:
+        return data
+    got = f"no {SEARCH_FILE} in it" if folder.is_dir() else "no such folder"
+    raise ConfigError(
+        f"{folder}: {got}, expected the folder of a search; give the folder that "
+        "'harness search' got as --out"
+    )
 
 
 class Board:

@@ -314,7 +314,7 @@ class Distilling:
         synthetic = self._distiller.synthetic()
         assert synthetic is not None, "a set that is learned in iterations has images"
         shown = self._context.data.denormalise(synthetic.images)
-        return shown_part(draw_grid(shown, columns=self._config.ipc), self._config.ipc)
+        return shown_part(draw_grid(shown, columns=synthetic.per_class), self._config.ipc)
 
     def _key(self, part: int | str) -> Key:
         return distillation_key(self._config, self._context).at(part)

@@ -50,7 +50,8 @@ def shown_part(grid: "Image", columns: int) -> bytes:
 
     Args:
         grid: Of ``draw_grid``, a row a class.
-        columns: Images in a row; at least the first of them is kept.
+        columns: Parts of a row that are not divided: its images, or the mosaics that they are
+            decoded from; at least the first is kept.
     """
     cell = grid.width // columns
     shown = min(columns, max(1, _SHOWN_PIXELS // (grid.height * cell)))

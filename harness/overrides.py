@@ -30,20 +30,30 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+def read_toml(path: Path, option: str) -> dict[str, Any]:
+    """Read a TOML file that an option names.
+
+    Raises:
+        ConfigError: The file is not there, or not TOML.
+    """
+    where = f"{option}: {path}"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{where}: {error.strerror}; give an existing file") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: not text ({error.reason}); expected TOML") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: broken TOML: {error}") from None
+
+
 def read_settings(path: Path) -> dict[str, Any]:
     """Read a TOML file of settings: nested tables or quoted dotted names.
 
     Raises:
         ConfigError: The file is not there, not TOML, or names an unknown setting.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--config: {path}: {error.strerror}; give an existing file") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"--config: {path}: not text ({error.reason}); expected TOML") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"--config: {path}: broken TOML: {error}") from None
+    data = read_toml(path, "--config")
     settings: dict[str, Any] = {}
     for key, value in data.items():
         if "." in key:

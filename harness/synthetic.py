@@ -45,6 +45,12 @@ class SyntheticSet:
     labels: Tensor
     provenance: dict[str, Any]
 
+    @property
+    def per_class(self) -> int:
+        """Images of its largest class: ``ipc``, or more where they are decoded."""
+        hard = self.labels.argmax(1) if self.labels.is_floating_point() else self.labels
+        return int(torch.bincount(hard).max())
+
     def save(self, path: Path) -> None:
         """Write the set as safetensors, whole; metadata is one key with sorted JSON."""
         tensors = {

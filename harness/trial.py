@@ -275,7 +275,7 @@ class _Run:
         if self.synthetic is not None:
             self.synthetic.save(folder / DISTILLED_FILE)
             shown = self.context.data.denormalise(self.synthetic.images)
-            write_grid(shown, folder / IMAGES_FILE, columns=self._per_class())
+            write_grid(shown, folder / IMAGES_FILE, columns=self.synthetic.per_class)
         if self.status in ("ok", "diverged"):
             common = common_columns(self.config, record)
             rows = (
@@ -386,11 +386,6 @@ class _Run:
             notes.append("precision: a CPU has no TF32, it computed in float32")
         return notes
 
-    def _per_class(self) -> int:
-        """Images of a class in the set: ``ipc``, or more where they are decoded."""
-        assert self.synthetic is not None
-        return len(self.synthetic.labels) // self.context.data.num_classes
-
     def _diagnostics(self) -> dict[str, diagnostics.Diagnostic]:
         losses, draws = self.distilling.losses, self.distilling.draws
         found = {
@@ -399,6 +394,6 @@ class _Run:
         }
         if self.synthetic is not None:
             found["classes_collapsed"] = diagnostics.classes_collapsed(
-                self.synthetic.images, self._per_class()
+                self.synthetic.images, self.synthetic.per_class
             )
         return found

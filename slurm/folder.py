@@ -184,10 +184,6 @@ class LaunchFolder:
         """Whether no job is to go on."""
         return self._ended.exists() or self._cancelled.exists()
 
-    def is_cancelled(self) -> bool:
-        """Whether somebody cancelled the launch."""
-        return self._cancelled.exists()
-
 
 def _read(path: Path) -> Mapping[str, Any] | None:
     """A JSON object that another machine may be replacing; opened anew, which NFS needs."""

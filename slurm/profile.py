@@ -1,6 +1,5 @@
 """Profiles: what a site's SLURM wants to be told, in a TOML file."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.errors import ConfigError, suggest
+from harness.overrides import read_toml
 from harness.search.packing import MOST
 
 Shape = Literal["cluster", "elastic", "array"]
@@ -88,14 +88,7 @@ def read_profile(path: Path | None, options: Mapping[str, Any]) -> Profile:
     where = "launch"
     if path is not None:
         where = f"--profile: {path}"
-        try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{where}: {error.strerror}; give an existing file") from None
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{where}: not text ({error.reason}); expected TOML") from None
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{where}: broken TOML: {error}") from None
+        data = read_toml(path, "--profile")
     for key in data:
         if key not in Profile.model_fields:
             raise ConfigError(f"{where}: unknown key '{key}'; {suggest(key, Profile.model_fields)}")

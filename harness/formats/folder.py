@@ -79,10 +79,8 @@ def write(synthetic: SyntheticSet, path: Path) -> None:
 
 def write_picture(synthetic: SyntheticSet, path: Path) -> None:
     """Write all images as one picture, a row a class."""
-    labels = synthetic.labels
-    hard = labels.argmax(1) if labels.is_floating_point() else labels
-    columns = int(torch.bincount(hard).max())
-    if len(hard) % columns:
+    columns = synthetic.per_class
+    if len(synthetic.labels) % columns:
         columns = 1
     write_grid(synthetic.images.clamp(0, 1), path, columns=columns)
 

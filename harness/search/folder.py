@@ -73,7 +73,7 @@ class SearchFolder:
         """Write what is not there yet: the folder, ``search.toml``, planned trials."""
         self.path.mkdir(parents=True, exist_ok=True)
         # First of all, since a folder that holds anything else and not this file is refused.
-        data = _search_file(self.path)
+        data = read_search_file(self.path)
         if data is None or data.get(_ADDED, []) != list(self.added):
             data = data or {**self.space.resolved(), "provenance": _origin()}
             text = tomli_w.dumps({**data, _ADDED: list(self.added)} if self.added else data)
@@ -204,7 +204,7 @@ def open_search(
         ResultError: The plan there cannot be read.
     """
     path = path.resolve()
-    existing = _search_file(path)
+    existing = read_search_file(path)
     if existing is None:
         _check_free(path)
     asked = "--resume" if must_exist else "--add-samples" if add_samples else None
@@ -233,7 +233,7 @@ def reopen_search(path: Path) -> SearchFolder:
         ResultError: The plan there cannot be read.
     """
     path = path.resolve()
-    data = _search_file(path)
+    data = read_search_file(path)
     if data is None:
         raise ConfigError(f"{path} holds no search; give the --out of one")
     data.pop("provenance", None)
@@ -255,8 +255,12 @@ def _origin() -> dict[str, Any]:
     return {key: item for key, item in provenance.describe().items() if item is not None}
 
 
-def _search_file(path: Path) -> dict[str, Any] | None:
-    """What ``search.toml`` says; None where there is none yet."""
+def read_search_file(path: Path) -> dict[str, Any] | None:
+    """What a folder's ``search.toml`` says; None where there is none yet.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
     file = path / SEARCH_FILE
     if not file.exists():
         return None

@@ -7,7 +7,7 @@ from statistics import fmean
 from harness.schema import STORE_FOLDER
 from harness.search.folder import SearchFolder
 
-_SPENT = ("distill_s", "quick_s", "eval_s", "control_s", "store_s")
+_SPENT = ("distill_s", "quick_s", "eval_s", "control_s", "similarity_s", "store_s")
 """Timings that add up to a trial; ``distill_cost_s`` may have been another's."""
 _SAMPLE = 200
 """Records that are read for the pace, spread over the plan."""

@@ -207,3 +207,9 @@ def test_labels_are_grouped_by_class() -> None:
     labels = labels_by_class(3, 2)
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert labels.dtype == torch.int64
+
+
+def test_images_a_class_are_counted_in_hard_and_in_soft_labels() -> None:
+    images, hard = torch.zeros(6, 1, 2, 2), torch.tensor([0, 0, 0, 1, 1, 1])
+    assert SyntheticSet(images, hard, {}).per_class == 3
+    assert SyntheticSet(images, torch.eye(2)[hard] * 0.6 + 0.2, {}).per_class == 3
