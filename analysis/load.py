@@ -64,6 +64,8 @@ class SearchResults:
       seconds; what a set costs to make is ``distill_cost_s``, also where it came from the store
     - further metrics and timings that a record holds, under their own names
     - ``peak_gib``: peak memory
+    - ``distill/gpu_s``, ``distill/peak_gib`` and so on: GPU-seconds and peak memory of each of
+      ``harness.schema.PHASES``; NaN for a phase that was not run, and GPU-seconds on the CPU
     - ``device``, ``notes``: texts; empty where there are none
     - ``fired``: names of the diagnostics that fired, joined by ``, ``
     """
