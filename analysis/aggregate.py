@@ -87,7 +87,7 @@ def list_configurations(results: SearchResults) -> list[Configuration]:
         for part in _split(trials, settings)
     ]
     check_count("trials in configurations", sum(len(one.trials) for one in found), len(trials))
-    return sorted(found, key=lambda one: [_order(value) for value in one.settings.values()])
+    return sorted(found, key=lambda one: [value_order(value) for value in one.settings.values()])
 
 
 def by_setting(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFrame:
@@ -241,8 +241,8 @@ def is_missing(value: object) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
-def _order(value: object) -> tuple[int, float, str]:
-    """Sort key over mixed types: numbers, then texts, then missing values."""
+def value_order(value: object) -> tuple[int, float, str]:
+    """Return a sort key over mixed types: numbers, then texts, then missing values."""
     if is_missing(value):
         return 2, 0.0, ""
     if isinstance(value, (int, float, np.number, np.bool_)):

@@ -58,7 +58,7 @@ def numeric_settings(results: SearchResults) -> list[str]:
     found = []
     for name in results.varied:
         values = [value for value in results.trials[name].unique() if not is_missing(value)]
-        numbers = all(_is_number(value) for value in values)
+        numbers = all(is_number(value) for value in values)
         if numbers and len(values) > 1:
             found.append(name)
     return found
@@ -315,5 +315,6 @@ def _gain(row: Any) -> str:
     return f"{points(row.difference)}" + ("" if ends == "-" else f" {ends}")
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a setting's value is a number; truth values are not."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)

@@ -15,6 +15,7 @@ from harness.commands.board import board
 from harness.commands.datasets import app as datasets_app
 from harness.commands.evaluate import evaluate
 from harness.commands.export import export
+from harness.commands.figure import FIGURE_SUFFIXES, write_one_figure
 from harness.commands.launch import cancel, launch, logs, status
 from harness.commands.store import store_app
 from harness.errors import ConfigError, HarnessError
@@ -177,7 +178,9 @@ def report(
     to: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="HTML file [OUT/report.html]; .md, .tex or .csv: its tables."
+            metavar="FILE",
+            help="HTML file [OUT/report.html]; .md, .tex or .csv: its tables; .svg, .png or .pdf: "
+            "one figure.",
         ),
     ] = None,
     table: Annotated[
@@ -188,11 +191,25 @@ def report(
             "scores, interaction, pool_similarity, cost, diagnostics or unfinished.",
         ),
     ] = None,
+    figure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Write this figure alone [OUT/NAME.svg]: accuracy, configurations, heat_map, "
+            "effects, interactions, importance, parallel, pareto, learning or images; "
+            "accuracy:SETTING and heat_map:SETTING,SETTING choose what it is about.",
+        ),
+    ] = None,
     include_stopped: Annotated[
         bool, typer.Option("--include-stopped", help="List what was stopped early, too.")
     ] = False,
 ) -> None:
     """Print a search's table and answer, and write them, with a figure, as one HTML file."""
+    if figure is not None or (to is not None and to.suffix in FIGURE_SUFFIXES):
+        if table is not None:
+            raise ConfigError("--table: got a figure as well; ask for one of them")
+        write_one_figure(out, figure, to)
+        return
     from rich.console import Console
 
     from analysis.aggregate import by_setting

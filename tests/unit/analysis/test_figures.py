@@ -29,13 +29,13 @@ def texts(svg: str) -> list[str]:
 def test_main_probability_points(probability_search: Path) -> None:
     points = main_probability_points(load_search(probability_search))
     assert list(points.columns) == [
-        "group", "main_probability", "series", "mean", "low", "high", "n",
+        "group", "value", "label", "series", "mean", "low", "high", "n",
     ]  # fmt: skip
     assert points["series"].tolist() == [
         "unseen mean", "unseen mean", "convnet (main model)", "convnet (main model)",
         "mlp", "mlp", "lenet", "lenet",
     ]  # fmt: skip
-    assert points["main_probability"].tolist() == [0.5, 1.0] * 4
+    assert points["value"].tolist() == [0.5, 1.0] * 4
     assert points["mean"].tolist() == pytest.approx([0.52, 0.61, 0.9, 0.9, 0.42, 0.51, 0.62, 0.71])
     assert points["n"].tolist() == [3, 2] * 4
     assert points["group"].unique().tolist() == [""]
@@ -62,7 +62,7 @@ def test_other_settings_are_not_averaged_over(make_search: MakeSearch) -> None:
     points = main_probability_points(load_search(make_search(trials, varied=[P, "ipc"])))
     unseen = points[points["series"] == "unseen mean"]
     assert unseen["group"].tolist() == ["ipc = 1", "ipc = 1", "ipc = 10", "ipc = 10"]
-    assert unseen["main_probability"].tolist() == [0.0, 1.0, 0.0, 1.0]
+    assert unseen["value"].tolist() == [0.0, 1.0, 0.0, 1.0]
     assert unseen["mean"].tolist() == pytest.approx([0.01, 0.51, 0.1, 0.6])
     figure = draw_main_probability(points)
     assert len(figure.axes) == 2
@@ -72,7 +72,7 @@ def test_other_settings_are_not_averaged_over(make_search: MakeSearch) -> None:
 def test_a_space_without_main_probability(make_search: MakeSearch) -> None:
     trials = [{"point": {"ipc": 1}, "students": {"mlp": [0.5]}}]
     results = load_search(make_search(trials, varied=["ipc"]))
-    with pytest.raises(ResultError, match=rf"the space varies ipc, expected {P}"):
+    with pytest.raises(ResultError, match=rf"the space varies ipc, expected numbers of {P}"):
         main_probability_points(results)
 
 
