@@ -228,7 +228,8 @@ def report(
             frame = by_setting(without_stopped(results))
             console.print(terminal_table(frame, results.title or results.name))
             if include_stopped and len(results.stopped):
-                console.print(stopped_table(results))
+                shown = stopped_table(results)
+                console.print(terminal(shown.cells, shown.title, shown.caption))
             _say(summarise(results))
         elif to is None:
             for shown in make_tables(results, [table]):

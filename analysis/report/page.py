@@ -1,0 +1,89 @@
+"""The page: what is on it, and writing it as one file.
+
+It holds its styles, its script, figures and pictures, and its policy forbids to ask for anything
+from elsewhere, or to run any other script: a text that slipped past the escaping would stay text.
+"""
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from analysis.comparison import differences_table, leaders_table, search_labels
+from analysis.load import SearchResults
+from analysis.report.section import Block, Section, make_section, show_table
+from harness.errors import ResultError
+
+_HERE = Path(__file__).parent
+
+
+class _Overview(NamedTuple):
+    """What is said of several searches together."""
+
+    leaders: Block
+    differences: Block | None
+
+
+def write_report(
+    searches: Sequence[SearchResults], path: Path | str, *, include_stopped: bool = False
+) -> None:
+    """Write one HTML file about some searches, whole or not at all.
+
+    The answer first, then figures, tables, distilled images, what did not finish, protocol and
+    provenance; of several searches, first the best of each, and what differs between them. The
+    same searches are the same file, at any time.
+
+    Args:
+        searches: As ``analysis.load.load`` returns them, at least one.
+        path: File to write; its folder must exist.
+        include_stopped: Whether to list what was stopped early.
+
+    Raises:
+        ResultError: The file cannot be written.
+    """
+    path = Path(path)
+    labels = search_labels(searches)
+    sections = [
+        make_section(results, label, share=1 / len(searches), include_stopped=include_stopped)
+        for results, label in zip(searches, labels, strict=True)
+    ]
+    page = _render(sections, _overview(searches) if len(searches) > 1 else None)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        aside.write_text(page, encoding="utf-8", newline="\n")
+        aside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink()
+        raise ResultError(f"{path}: cannot be written ({error}); choose another file") from error
+
+
+def _overview(searches: Sequence[SearchResults]) -> _Overview:
+    differing = differences_table(searches)
+    found = show_table(differing) if len(differing.frame) else None
+    return _Overview(show_table(leaders_table(searches)), found)
+
+
+def _render(sections: Sequence[Section], overview: _Overview | None) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (_HERE / "sort.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html.j2").render(
+        sections=sections,
+        overview=overview,
+        style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=digest,
+    )
