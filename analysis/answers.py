@@ -53,6 +53,11 @@ class _Arm(NamedTuple):
     trials: pd.DataFrame
 
 
+def setting_title(setting: str) -> str:
+    """Return what a setting is called in sentences and on axes."""
+    return "main-model probability" if setting == MAIN_PROBABILITY else setting
+
+
 def numeric_settings(results: SearchResults) -> list[str]:
     """Return the varied settings with at least two values, all of them numbers."""
     found = []
@@ -139,7 +144,7 @@ def best_values(
 
 def value_words(row: Any) -> list[str]:
     """Say what a row of ``best_values`` says, in two or three lines."""
-    name = "main-model probability" if row.setting == MAIN_PROBABILITY else row.setting
+    name = setting_title(row.setting)
     start = f"{row.group}: best {name}" if row.group else f"Best {name}"
     best = setting_text(row.best)
     if not math.isnan(row.best_low):

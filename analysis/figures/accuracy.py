@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.aggregate import is_missing, list_configurations, metric_split
-from analysis.answers import MAIN_PROBABILITY, is_number, numeric_settings
+from analysis.answers import MAIN_PROBABILITY, is_number, numeric_settings, setting_title
 from analysis.bootstrap import bootstrap_interval
 from analysis.figures.drawing import Drawn
 from analysis.figures.panels import arrange
@@ -108,7 +108,8 @@ def draw_accuracy(
     """
     groups = list(dict.fromkeys(points["group"]))
     series = list(dict.fromkeys(points["series"]))
-    figure = Figure(figsize=(WIDTH, 1.1 + 3.1 * len(groups)), layout="constrained")
+    height = 3.1 if len(groups) <= 2 else 2.3
+    figure = Figure(figsize=(WIDTH, 1.1 + height * len(groups)), layout="constrained")
     panels = figure.subplots(len(groups), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     axis = _Axis(points)
     drawn = {}
@@ -189,11 +190,6 @@ def searched_settings(results: SearchResults) -> list[tuple[str]]:
     names = [name for name in numeric_settings(results) if name != MAIN_PROBABILITY]
     first = [MAIN_PROBABILITY] if MAIN_PROBABILITY in results.varied else []
     return [(name,) for name in [*first, *names]]
-
-
-def setting_title(setting: str) -> str:
-    """Return what a setting is called on an axis."""
-    return "main-model probability" if setting == MAIN_PROBABILITY else setting
 
 
 class _Axis:

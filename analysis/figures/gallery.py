@@ -6,6 +6,8 @@ from typing import NamedTuple
 from analysis.figures.accuracy import accuracy_figure, searched_settings
 from analysis.figures.configurations import configuration_figure
 from analysis.figures.drawing import Drawn
+from analysis.figures.effects import effect_figure, pair_figure
+from analysis.figures.heat_map import heat_map_figure, main_pairs
 from analysis.load import SearchResults
 from analysis.stopped import without_stopped
 from harness.errors import ConfigError, ResultError, suggest
@@ -34,6 +36,9 @@ class Kind(NamedTuple):
 FIGURES: dict[str, Kind] = {
     "accuracy": Kind(accuracy_figure, searched_settings, num_settings=1),
     "configurations": Kind(configuration_figure),
+    "heat_map": Kind(heat_map_figure, main_pairs, num_settings=2),
+    "effects": Kind(effect_figure),
+    "interactions": Kind(pair_figure),
 }
 """Name -> how it is drawn, in the order of a report."""
 

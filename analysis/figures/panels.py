@@ -16,6 +16,7 @@ from analysis.aggregate import (
     setting_text,
     value_order,
 )
+from analysis.answers import is_number
 
 NOWHERE = "-"
 """Place of a setting that does not apply, where no other setting decides that."""
@@ -71,9 +72,11 @@ def arrange(found: Sequence[Configuration], axes: Sequence[str]) -> list[Panel]:
             panels.append((_others(one, axes), fitting[0]))
         for places in fitting:
             places[labels] = one
+    # In every panel there are others for which it does not say what the text would say.
+    silent = {name for name in free if len({str(key.get(name)) for key, _ in panels}) == 1}
     return [
         Panel(
-            configuration_text(list(key), key.values()) if key else "",
+            _text({name: value for name, value in key.items() if name not in silent}),
             [
                 Place(one, labels)
                 for labels, one in sorted(places.items(), key=lambda item: _order(item[1], axes))
@@ -81,6 +84,12 @@ def arrange(found: Sequence[Configuration], axes: Sequence[str]) -> list[Panel]:
         )
         for key, places in panels
     ]
+
+
+def place_labels(found: Sequence[Configuration], setting: str) -> list[str]:
+    """Return where each configuration stands on the axis of one setting."""
+    deciding = _deciding(found, setting, [setting])
+    return [_label(one, setting, deciding) for one in found]
 
 
 def axis_labels(panels: Sequence[Panel], axes: Sequence[str], axis: int) -> list[str]:
@@ -106,7 +115,17 @@ def _deciding(found: Sequence[Configuration], axis: str, axes: Sequence[str]) ->
 def _label(one: Configuration, axis: str, deciding: Sequence[str]) -> str:
     if not is_missing(one.settings[axis]):
         return setting_text(one.settings[axis])
-    return ", ".join(setting_text(one.settings[name]) for name in deciding) or NOWHERE
+    return ", ".join(_decision(name, one.settings[name]) for name in deciding) or NOWHERE
+
+
+def _decision(name: str, value: Any) -> str:
+    """A deciding setting in a word; a number alone would look like one on the axis."""
+    text = setting_text(value)
+    return f"{name.rpartition('.')[2]} = {text}" if is_number(value) or text == NOWHERE else text
+
+
+def _text(settings: dict[str, Any]) -> str:
+    return configuration_text(list(settings), settings.values()) if settings else ""
 
 
 def _others(one: Configuration, axes: Sequence[str]) -> dict[str, Any]:

@@ -56,9 +56,10 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def wrap(text: str, width: int = 70) -> str:
-    """Escape a text and break it into lines of so many characters."""
-    return "\n".join(plain(line) for line in textwrap.wrap(text, width))
+def wrap(text: str, width: int = 70, lines: int = 4) -> str:
+    """Escape a text and break it into lines of so many characters, at most so many lines."""
+    found = textwrap.wrap(text, width, max_lines=lines, placeholder=" …")
+    return "\n".join(map(plain, found))
 
 
 def shorten(text: str, width: int) -> str:
@@ -92,8 +93,25 @@ def is_logarithmic(values: Sequence[float]) -> bool:
     return len(values) > 1 and min(values) > 0 and max(values) / min(values) >= 50
 
 
+def ink(shade: Any) -> str:
+    """Return the colour of text that is read on a shade, RGBA of 0..1."""
+    red, green, blue = shade[:3]
+    return BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "#ffffff"
+
+
 def sets_words(points: pd.DataFrame) -> str:
     """Say what means with a column ``n`` are over, for a caption."""
+    return f"means over distillation seeds {spread_words(points, 'distilled set')}"
+
+
+def spread_words(points: pd.DataFrame, of: str) -> str:
+    """Say over how many of what intervals are, for a caption.
+
+    Args:
+        points: With a column ``n``, a row at least.
+        of: What n counts, in the singular.
+    """
     low, high = points["n"].min(), points["n"].max()
-    n = f"{low} to {high}" if low != high else str(low)
-    return f"means over distillation seeds with 95% intervals (n = {n} distilled sets)"
+    if high < 2:
+        return f"without intervals (n = 1 {of})"
+    return f"with 95% intervals (n = {low if low == high else f'{low} to {high}'} {of}s)"
