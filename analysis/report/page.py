@@ -7,13 +7,14 @@ from elsewhere, or to run any other script: a text that slipped past the escapin
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from analysis.comparison import differences_table, leaders_table, search_labels
 from analysis.load import SearchResults
@@ -70,6 +71,11 @@ def _overview(searches: Sequence[SearchResults]) -> _Overview:
     return _Overview(show_table(leaders_table(searches)), found)
 
 
+def _breakable(name: str) -> Markup:
+    """Let a dotted name break after its dots and underscores."""
+    return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(name))))
+
+
 def _render(sections: Sequence[Section], overview: _Overview | None) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE),
@@ -78,6 +84,7 @@ def _render(sections: Sequence[Section], overview: _Overview | None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     script = (_HERE / "sort.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html.j2").render(

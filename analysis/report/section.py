@@ -12,7 +12,7 @@ from analysis.protocol import choices, provenance, summary
 from analysis.render import Cells, Table
 from analysis.report.pictures import Gallery, make_gallery
 from analysis.stopped import stopped_table
-from analysis.summary import status_counts, summarise
+from analysis.summary import Answer, find_answer, status_counts
 from analysis.tables import leaderboard
 from analysis.views import EVERY_TRIAL, make_tables
 from harness.schema import ERROR_FILE, FINISHED, TRIALS_FOLDER
@@ -48,7 +48,7 @@ class Section(NamedTuple):
     label: str
     title: str
     question: str
-    answer: list[str]
+    answer: Answer
     figures: list[Figure]
     top: Block | None
     """The best configurations, where there are too many to show them all at once."""
@@ -90,7 +90,7 @@ def make_section(
         label=label,
         title=results.title,
         question=results.question,
-        answer=summarise(results).splitlines(),
+        answer=find_answer(results),
         figures=[_show_figure(drawn) for drawn in make_figures(results)],
         top=_top(shown),
         tables=shown,
