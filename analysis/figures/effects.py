@@ -283,7 +283,8 @@ def pair_figure(results: SearchResults, settings: Sequence[str] = ()) -> Drawn:
     over = spread_words(effects, "distillation seed")
     caption = (
         f"Mean accuracy of unseen students on {split} images by the values of two settings, over "
-        f"all configurations that have them, {over}: parallel lines do not interact. The pair that interacts most is on top.{words}"
+        f"all configurations that have them, {over}: parallel lines do not "
+        f"interact. The pair that interacts most is on top.{words}"
     )
     if len(pairs) > len(kept):
         caption += f" The first {len(kept)} of {len(pairs)} pairs."
