@@ -6,11 +6,12 @@ from typing import NamedTuple
 from analysis.figures.accuracy import accuracy_figure, searched_settings
 from analysis.figures.configurations import configuration_figure
 from analysis.figures.drawing import Drawn
-from analysis.figures.effects import effect_figure, pair_figure
+from analysis.figures.effects import effect_figure
 from analysis.figures.heat_map import heat_map_figure, main_pairs
 from analysis.figures.images import image_figure
 from analysis.figures.importance import importance_figure
 from analysis.figures.learning import learning_figure
+from analysis.figures.pairs import pair_figure
 from analysis.figures.parallel import parallel_figure
 from analysis.figures.pareto import pareto_figure
 from analysis.load import SearchResults

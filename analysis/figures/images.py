@@ -30,7 +30,7 @@ MAX_SETS = 5
 _MAX_ACROSS = 10
 """Images in a row of the figure."""
 _MAX_CLASSES = 10
-_MAX_HEIGHT = 7.0
+_MAX_HEIGHT = 6.0
 """Inches, of the pictures."""
 
 

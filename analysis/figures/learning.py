@@ -6,9 +6,11 @@ a trial shows its curve when it has ended.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.aggregate import configuration_text, list_configurations
 from analysis.bootstrap import bootstrap_interval
@@ -73,8 +75,8 @@ def learning_curves(results: SearchResults) -> pd.DataFrame:
     for name, curves in scores.items():
         table = pd.DataFrame({replicate: pd.Series(curve) for replicate, curve in curves.items()})
         rows = [
-            (name, int(iteration), *bootstrap_interval(values.dropna()), name in ended)
-            for iteration, values in table.sort_index().iterrows()
+            (name, iteration, *bootstrap_interval(table.loc[iteration].dropna()), name in ended)
+            for iteration in sorted(table.index)
         ]
         frames.append(pd.DataFrame(rows, columns=list(CURVE_COLUMNS)))
     frames.sort(key=lambda frame: (-frame["iteration"].iloc[-1], -frame["mean"].iloc[-1]))
@@ -93,7 +95,7 @@ def draw_learning(curves: pd.DataFrame, num_named: int = MAX_CURVES) -> Figure:
     lines = sum(label.count("\n") + 1 for label in labels)
     figure = Figure(figsize=(WIDTH, 3.1 + 0.19 * lines), layout="constrained")
     panel = figure.subplots()
-    handles = []
+    handles: list[Any] = []
     for place, name in enumerate(names):
         part = curves[curves["distillation"] == name]
         if place >= num_named:
@@ -118,6 +120,7 @@ def draw_learning(curves: pd.DataFrame, num_named: int = MAX_CURVES) -> Figure:
             end = part.iloc[-1]
             panel.plot(end["iteration"], 100 * end["mean"], "kx", markersize=10, zorder=4)
     panel.set_xlabel("iteration")
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     panel.set_ylabel("quick validation accuracy, %")
     bottom, top = panel.get_ylim()
     panel.set_ylim(max(bottom, 0.0), min(top, 100.0))
