@@ -11,7 +11,12 @@ Reads the files of search folders only; needs neither torch nor Ray. In a notebo
 
 Each function says what its columns mean. Accuracies are fractions; a missing setting (temperature,
 where KD is off) is a value like any other, and no row is lost by grouping.
+
+The frames behind the figures are here too (``main_effects``, ``pareto_points``), and
+``make_figures`` draws them; matplotlib is loaded when one of these names is first used.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from analysis.aggregate import by_setting, configurations
 from analysis.answers import best_values
@@ -28,21 +33,48 @@ from analysis.tables import leaderboard
 from analysis.troubles import fired_diagnostics, unfinished
 from analysis.views import make_tables, write_tables
 
+if TYPE_CHECKING:
+    from analysis.figures import (
+        accuracy_points,
+        configuration_points,
+        distilled_images,
+        heat_map_cells,
+        importances,
+        learning_curves,
+        main_effects,
+        make_figures,
+        pair_effects,
+        parallel_lines,
+        pareto_points,
+        write_figure,
+    )
+
 __all__ = [
     "Change",
     "SearchResults",
+    "accuracy_points",
     "architecture_matrix",
     "beside_published",
     "best_values",
     "by_setting",
+    "configuration_points",
     "configurations",
     "cost",
+    "distilled_images",
     "fired_diagnostics",
+    "heat_map_cells",
+    "importances",
     "interactions",
     "leaderboard",
+    "learning_curves",
     "load",
     "load_search",
+    "main_effects",
+    "make_figures",
     "make_tables",
+    "pair_effects",
+    "parallel_lines",
+    "pareto_points",
     "pool_and_kd",
     "pool_similarity",
     "read_record",
@@ -51,5 +83,15 @@ __all__ = [
     "summarise",
     "unfinished",
     "without_stopped",
+    "write_figure",
     "write_tables",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name that is not here yet from ``analysis.figures``."""
+    if name in __all__:
+        from analysis import figures
+
+        return getattr(figures, name)
+    raise AttributeError(f"module 'analysis' has no attribute '{name}'")

@@ -81,16 +81,22 @@ def accuracy_points(
     titles = {name: f"{name} (main model)" if name in main else name for name in labels}
     series = {UNSEEN: UNSEEN_STUDENTS, **{titles[name]: name for name in labels}}
     accuracies = {title: seed_accuracies(rows, students) for title, students in series.items()}
-    configurations = list_configurations(results)
+    found = list_configurations(results)
+    # Once each: a configuration may be in many panels.
+    intervals = {
+        (title, id(one)): bootstrap_interval(sample_of(one.trials, accuracies[title]))
+        for title in series
+        for one in found
+    }
     points = []
-    for panel in arrange(configurations, [setting]):
+    for panel in arrange(found, [setting]):
         for title in series:
             for one, (label,) in panel.places:
-                found = bootstrap_interval(sample_of(one.trials, accuracies[title]))
-                if found.n:
+                interval = intervals[title, id(one)]
+                if interval.n:
                     value = one.settings[setting]
                     number = float("nan") if is_missing(value) else float(value)
-                    points.append((panel.text, number, label, title, *found))
+                    points.append((panel.text, number, label, title, *interval))
     return pd.DataFrame(points, columns=list(ACCURACY_COLUMNS))
 
 
@@ -164,15 +170,16 @@ def accuracy_figure(results: SearchResults, settings: Sequence[str] = ()) -> Dra
         ResultError: It is not varied, or nothing can be compared.
     """
     (setting,) = settings or [*searched_settings(results), (MAIN_PROBABILITY,)][0]
+    if setting in results.varied:
+        panels = arrange(list_configurations(results), [setting])
+        if len(panels) > 1 and max(len(panel.places) for panel in panels) == 1:
+            raise ResultError(
+                f"{results.name}: no two values of {setting} share their other settings; draw the "
+                "effects instead"
+            )
     points = accuracy_points(results, setting)
     if not len(points):
         raise ResultError(f"{results.name}: no student has an accuracy yet; wait for a trial")
-    widths = points.drop_duplicates(["group", "label"])["group"].value_counts()
-    if len(widths) > 1 and widths.max() == 1:
-        raise ResultError(
-            f"{results.name}: no two values of {setting} share their other settings; draw the "
-            "effects instead"
-        )
     split = metric_split(results)
     title = f"Accuracy against {setting_title(setting)}"
     shown, left_out = _shown(points)

@@ -6,8 +6,14 @@ from typing import NamedTuple
 from analysis.figures.accuracy import accuracy_figure, searched_settings
 from analysis.figures.configurations import configuration_figure
 from analysis.figures.drawing import Drawn
-from analysis.figures.effects import effect_figure, pair_figure
+from analysis.figures.effects import effect_figure
 from analysis.figures.heat_map import heat_map_figure, main_pairs
+from analysis.figures.images import image_figure
+from analysis.figures.importance import importance_figure
+from analysis.figures.learning import learning_figure
+from analysis.figures.pairs import pair_figure
+from analysis.figures.parallel import parallel_figure
+from analysis.figures.pareto import pareto_figure
 from analysis.load import SearchResults
 from analysis.stopped import without_stopped
 from harness.errors import ConfigError, ResultError, suggest
@@ -39,6 +45,11 @@ FIGURES: dict[str, Kind] = {
     "heat_map": Kind(heat_map_figure, main_pairs, num_settings=2),
     "effects": Kind(effect_figure),
     "interactions": Kind(pair_figure),
+    "importance": Kind(importance_figure),
+    "parallel": Kind(parallel_figure),
+    "pareto": Kind(pareto_figure),
+    "learning": Kind(learning_figure, every_trial=True),
+    "images": Kind(image_figure),
 }
 """Name -> how it is drawn, in the order of a report."""
 

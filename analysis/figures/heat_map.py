@@ -192,7 +192,8 @@ def _cells(
                 f"{results.name}: the space varies {', '.join(results.varied) or 'nothing'}, "
                 f"expected {name}; choose two of these"
             )
-    panels = arrange(list_configurations(results), [x, y])
+    found = list_configurations(results)
+    panels = arrange(found, [x, y])
     labels = axis_labels(panels, [x, y], 0), axis_labels(panels, [x, y], 1)
     for name, places in zip((x, y), labels, strict=True):
         if len(places) > MAX_VALUES:
@@ -201,11 +202,11 @@ def _cells(
                 "on the axis of a heat map; draw the effects instead"
             )
     accuracies = seed_accuracies(student_rows(results, metric_split(results, metric)))
-    rows = []
-    for panel in panels:
-        for one, place in panel.places:
-            found = bootstrap_interval(sample_of(one.trials, accuracies))
-            rows.append((panel.text, *place, *found))
+    # Once each: a configuration may be in many panels.
+    intervals = {id(o): bootstrap_interval(sample_of(o.trials, accuracies)) for o in found}
+    rows = [
+        (panel.text, *place, *intervals[id(one)]) for panel in panels for one, place in panel.places
+    ]
     return labels, pd.DataFrame(rows, columns=list(HEAT_MAP_COLUMNS))
 
 

@@ -39,6 +39,14 @@ class Panel(NamedTuple):
     """In the order of the axes, each with its own labels; at least one."""
 
 
+class _Panel(NamedTuple):
+    """A panel that is being filled."""
+
+    others: dict[str, Any]
+    """The settings that are no axes, where they apply."""
+    places: dict[tuple[str, ...], Configuration]
+
+
 def arrange(found: Sequence[Configuration], axes: Sequence[str]) -> list[Panel]:
     """Arrange configurations in panels.
 
@@ -52,37 +60,38 @@ def arrange(found: Sequence[Configuration], axes: Sequence[str]) -> list[Panel]:
     """
     deciding = {axis: _deciding(found, axis, axes) for axis in axes}
     free = {name for names in deciding.values() for name in names}
-    whole = [one for one in found if not any(is_missing(one.settings[axis]) for axis in axes)]
-    keys = [_others(one, axes) for one in whole]
-    keys = [key for key in keys if not any(key.items() < other.items() for other in keys)]
-    panels: list[tuple[dict[str, Any], dict[tuple[str, ...], Configuration]]] = []
-    for key in keys:
-        if key not in (known for known, _ in panels):
-            panels.append((key, {}))
+    panels = _empty_panels(found, axes)
     for one in found:
         labels = tuple(_label(one, axis, deciding[axis]) for axis in axes)
-        ignored = free if any(is_missing(one.settings[axis]) for axis in axes) else set()
-        fitting = [
-            places
-            for key, places in panels
-            if labels not in places and _fits(one, key, axes, ignored)
-        ]
-        if not fitting:
-            fitting = [{}]
-            panels.append((_others(one, axes), fitting[0]))
-        for places in fitting:
-            places[labels] = one
+        others = _others(one, axes)
+        lacking = any(is_missing(one.settings[axis]) for axis in axes)
+        if not lacking and len(others) + len(axes) == len(one.settings):
+            own = panels[_key(others)]
+            # Taken by a value that reads the same.
+            fitting = [] if labels in own.places else [own]
+        else:
+            wanted = {k: v for k, v in others.items() if not (lacking and k in free)}
+            fitting = [
+                panel
+                for panel in panels.values()
+                if labels not in panel.places and wanted.items() <= panel.others.items()
+            ]
+        # One that finds no place, or its place taken, has a panel of its own.
+        for panel in fitting or [panels.setdefault((len(panels),), _Panel(others, {}))]:
+            panel.places[labels] = one
     # In every panel there are others for which it does not say what the text would say.
-    silent = {name for name in free if len({str(key.get(name)) for key, _ in panels}) == 1}
+    silent = {n for n in free if len({str(p.others.get(n)) for p in panels.values()}) == 1}
     return [
         Panel(
-            _text({name: value for name, value in key.items() if name not in silent}),
+            _text({name: v for name, v in panel.others.items() if name not in silent}),
             [
                 Place(one, labels)
-                for labels, one in sorted(places.items(), key=lambda item: _order(item[1], axes))
+                for labels, one in sorted(
+                    panel.places.items(), key=lambda item: _order(item[1], axes)
+                )
             ],
         )
-        for key, places in panels
+        for panel in panels.values()
     ]
 
 
@@ -132,11 +141,26 @@ def _others(one: Configuration, axes: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in applying(one.settings).items() if name not in axes}
 
 
-def _fits(
-    one: Configuration, key: Mapping[str, Any], axes: Sequence[str], ignored: set[str]
-) -> bool:
-    others = _others(one, axes)
-    return all(key.get(name) == others[name] for name in others if name not in ignored)
+def _key(settings: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(settings.items())
+
+
+def _empty_panels(
+    found: Sequence[Configuration], axes: Sequence[str]
+) -> dict[tuple[Any, ...], _Panel]:
+    """A panel for each combination of other settings that has all axes, and that none extends."""
+    panels: dict[tuple[Any, ...], _Panel] = {}
+    for one in found:
+        if not any(is_missing(one.settings[axis]) for axis in axes):
+            others = _others(one, axes)
+            panels.setdefault(_key(others), _Panel(others, {}))
+    most = max((len(panel.others) for panel in panels.values()), default=0)
+    return {
+        key: panel
+        for key, panel in panels.items()
+        if len(panel.others) == most
+        or not any(panel.others.items() < other.others.items() for other in panels.values())
+    }
 
 
 def _order(one: Configuration, axes: Sequence[str]) -> list[Any]:
