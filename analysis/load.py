@@ -138,7 +138,7 @@ def load_search(folder: Path | str) -> SearchResults:
     ids = [trial.trial_id for trial in planned]
     trials = pd.DataFrame(
         {
-            "trial_id": ids,
+            "trial_id": pd.Series(ids, dtype="str"),
             "status": [one.status for one in read],
             "replicate": np.array([trial.replicate for trial in planned], dtype="int64"),
             **{name: [_compact(trial.point.get(name)) for trial in planned] for name in varied},
@@ -262,7 +262,8 @@ def _parse_planned(line: bytes, varied: tuple[str, ...]) -> _Planned:
 def _settings(planned: Iterable[_Planned]) -> pd.DataFrame:
     flat = [{"trial_id": trial.trial_id, **flatten(trial.config)} for trial in planned]
     names = dict.fromkeys(["trial_id", *(name for one in flat for name in one)])
-    return pd.DataFrame({name: [_compact(one.get(name)) for one in flat] for name in names})
+    frame = pd.DataFrame({name: [_compact(one.get(name)) for one in flat] for name in names})
+    return frame.astype({"trial_id": "str"})  # also of an empty plan, whose lists have no type
 
 
 def _compact(value: Any) -> Any:

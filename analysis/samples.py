@@ -80,7 +80,7 @@ def sample_of(trials: pd.DataFrame, accuracies: pd.DataFrame) -> pd.DataFrame:
         configuration twice, and equal seeds give equal sets); a column for each student seed.
     """
     # Arrays, since a report asks for thousands of samples, and each step of a frame takes long.
-    rows = accuracies.index.get_indexer(trials["trial_id"])
+    rows = accuracies.index.get_indexer(pd.Index(trials["trial_id"]))
     there = rows >= 0
     replicates, first = np.unique(trials["replicate"].to_numpy()[there], return_index=True)
     values = accuracies.to_numpy(dtype="float64")[rows[there][first]]

@@ -2,19 +2,20 @@
 
 import base64
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 from PIL import Image
 
-from analysis.aggregate import by_setting, configuration_text, is_missing, list_configurations
+from analysis.figures.images import distilled_images
 from analysis.load import SearchResults
 from analysis.stopped import without_stopped
 from analysis.words import percent
 from harness.schema import IMAGES_FILE, TRIALS_FOLDER
 
-MOST_SETS = 6
+BEST, WORST = 4, 2
+"""How many sets are shown where there are more."""
 ROOM = 1_500_000
 """Characters that all pictures of a page may take."""
 _PIXELS = 2**16
@@ -49,54 +50,46 @@ class Gallery(NamedTuple):
 
 
 def make_gallery(results: SearchResults, share: float = 1.0) -> Gallery:
-    """Return pictures of the best configurations' first sets; one that cannot be read is left out.
+    """Return pictures of distilled sets, best first; one that cannot be read is left out.
 
     Args:
         results: A search, finished or not.
         share: Part of ``ROOM`` that they may take, 0..1.
     """
-    room = share * ROOM
-    pictures: list[Picture] = []
-    for path, text, columns in _sets(results):
-        picture = _read(path, text, columns)
-        if picture is None:
-            continue
-        room -= len(picture.address)
-        if room < 0:
-            break
-        pictures.append(picture)
-        if len(pictures) == MOST_SETS:
-            break
+    compared = without_stopped(results)
+    sets = distilled_images(compared)
     caption = (
-        "The first distilled set of each of the best configurations, best first: a column a class, "
-        "some of its images below each other. All of them are in "
+        "The first distilled set of each configuration, best first: a column a class, its images "
+        "below each other. All images are in "
         f"{results.name}/{TRIALS_FOLDER}/<trial>/{IMAGES_FILE}."
     )
+    if len(sets) > BEST + WORST:
+        caption = f"The {BEST} best and the {WORST} worst of {len(sets)}. {caption}"
+        sets = pd.concat([sets.head(BEST), sets.tail(WORST)])
+    factors = _factors(compared)
+    room = share * ROOM
+    pictures = []
+    for row in sets.to_dict("records"):
+        text = f"{row['distillation']}, replicate {row['replicate']}"
+        if row["n"]:
+            text += f": {percent(row['mean'])}%, n = {row['n']}"
+        columns = row["per_class"] * factors.get(row["trial_id"], 1) ** 2
+        picture = _read(Path(row["path"]), text, columns)
+        if picture is not None and len(picture.address) <= room:
+            room -= len(picture.address)
+            pictures.append(picture)
     return Gallery(pictures, caption)
 
 
-def _sets(results: SearchResults) -> Iterator[tuple[Path, str, int]]:
-    """Picture, description and images a class of a set of each configuration, best first."""
-    compared = without_stopped(results)
-    found = list_configurations(compared)
-    means = by_setting(compared)["mean"]
-    settings = results.settings.set_index("trial_id") if len(results.settings) else None
-    rows = compared.rows.drop_duplicates("trial_id").set_index("trial_id")
-    for place in means.dropna().sort_values(ascending=False, kind="stable").index:
-        trials = found[place].trials
-        done = trials[trials["trial_id"].isin(rows.index) & (trials["status"] == "ok")]
-        for trial_id, replicate in zip(done["trial_id"], done["replicate"], strict=True):
-            path = results.folder / TRIALS_FOLDER / trial_id / IMAGES_FILE
-            if not path.is_file():
-                continue
-            row = rows.loc[trial_id]
-            columns = int(row["ipc"])
-            if row["method"] == "idc" and settings is not None and "idc.factor" in settings:
-                factor = settings.loc[trial_id, "idc.factor"]
-                columns *= 1 if is_missing(factor) else int(factor) ** 2
-            text = configuration_text(list(results.varied), found[place].settings.values())
-            yield path, f"{text}, replicate {replicate}: mean {percent(means[place])}%", columns
-            break
+def _factors(results: SearchResults) -> dict[str, int]:
+    """By trial, the images along a side of the mosaics that a method's images are decoded from."""
+    settings = results.settings
+    if not {"method", "idc.factor"} <= set(settings.columns):
+        return {}
+    own = settings[settings["method"] == "idc"]
+    return {
+        name: int(factor) for name, factor in zip(own["trial_id"], own["idc.factor"], strict=True)
+    }
 
 
 def _read(path: Path, text: str, columns: int) -> Picture | None:

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from markupsafe import Markup
 
-from analysis.figures import Drawn, figure_svg, make_figures
+from analysis.figures import FIGURES, Drawn, figure_svg, make_figures
 from analysis.load import SearchResults
 from analysis.protocol import choices, provenance, summary
 from analysis.render import Cells, Table
@@ -15,6 +16,7 @@ from analysis.stopped import stopped_table
 from analysis.summary import Answer, find_answer, status_counts
 from analysis.tables import leaderboard
 from analysis.views import EVERY_TRIAL, make_tables
+from harness.errors import ResultError
 from harness.schema import ERROR_FILE, FINISHED, TRIALS_FOLDER
 
 MOST_ROWS = 12
@@ -91,7 +93,7 @@ def make_section(
         title=results.title,
         question=results.question,
         answer=find_answer(results),
-        figures=[_show_figure(drawn) for drawn in make_figures(results)],
+        figures=_figures(results),
         top=_top(shown),
         tables=shown,
         gallery=make_gallery(results, share),
@@ -124,6 +126,15 @@ def _top(blocks: list[Block]) -> Block | None:
     best = cells._replace(rows=cells.rows[:MOST_ROWS], best=cells.best[:MOST_ROWS])
     title = f"The best {MOST_ROWS} of {len(cells.rows)} configurations"
     return board._replace(title=title, cells=best, folded=False)
+
+
+def _figures(results: SearchResults) -> list[Figure]:
+    found = []
+    for name in FIGURES:
+        if name != "images":  # which stand in the gallery, pixel by pixel
+            with suppress(ResultError):
+                found += [_show_figure(drawn) for drawn in make_figures(results, [name])]
+    return found
 
 
 def _show_figure(drawn: Drawn) -> Figure:

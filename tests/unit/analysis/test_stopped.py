@@ -53,9 +53,9 @@ def test_it_says_how_many_where_and_at_which_scores(results: SearchResults) -> N
 def test_the_report_lists_them_where_asked(results: SearchResults, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     write_report([results], path)
-    assert "<h2>Stopped early</h2>" not in path.read_text()
+    assert "<h3>Stopped early</h3>" not in path.read_text()
     write_report([results], path, include_stopped=True)
-    assert "<h2>Stopped early</h2>" in path.read_text()
+    assert "<h3>Stopped early</h3>" in path.read_text()
     assert "ipc = 20" in path.read_text()
 
 
