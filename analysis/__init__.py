@@ -12,6 +12,9 @@ Reads the files of search folders only; needs neither torch nor Ray. In a notebo
 Each function says what its columns mean. Accuracies are fractions; a missing setting (temperature,
 where KD is off) is a value like any other, and no row is lost by grouping.
 
+Where a scheduler stopped trials early, give comparisons ``without_stopped(results)``, as the report
+does: the replicates of a configuration that happened to go on are not a fair sample of it.
+
 The frames behind the figures are here too (``main_effects``, ``pareto_points``), and
 ``make_figures`` draws them; matplotlib is loaded when one of these names is first used.
 """
@@ -20,10 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.aggregate import by_setting, configurations
 from analysis.answers import best_values
+from analysis.comparison import differences, leaders
 from analysis.cost import cost
 from analysis.interaction import Change, interactions, pool_and_kd
 from analysis.load import SearchResults, load, load_search, read_record
 from analysis.matrix import architecture_matrix
+from analysis.protocol import choices
 from analysis.published import beside_published
 from analysis.scores import scores
 from analysis.similarity import pool_similarity, similarity_correlations
@@ -57,15 +62,18 @@ __all__ = [
     "beside_published",
     "best_values",
     "by_setting",
+    "choices",
     "configuration_points",
     "configurations",
     "cost",
+    "differences",
     "distilled_images",
     "fired_diagnostics",
     "heat_map_cells",
     "importances",
     "interactions",
     "leaderboard",
+    "leaders",
     "learning_curves",
     "load",
     "load_search",

@@ -91,6 +91,14 @@ def differences(searches: Sequence[SearchResults]) -> pd.DataFrame:
     return pd.DataFrame(records, columns=["choice", *labels])
 
 
+def compare(searches: Sequence[SearchResults]) -> list[Table]:
+    """Return the tables that compare searches: none of one, no differences where there are none."""
+    if len(searches) < 2:
+        return []
+    differing = differences_table(searches)
+    return [leaders_table(searches), *([differing] if len(differing.frame) else [])]
+
+
 def leaders_table(searches: Sequence[SearchResults]) -> Table:
     """Return ``leaders`` as a table."""
     frame = leaders(searches)

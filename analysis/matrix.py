@@ -25,7 +25,8 @@ def architecture_matrix(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd
     """Return the accuracy of each student for each configuration, and its drop.
 
     Args:
-        results: A search, finished or not.
+        results: A search, finished or not; where trials were stopped early, compare
+            ``analysis.without_stopped`` of it.
         metric: Says which split: ``analysis.aggregate.metric_split``.
 
     Returns:

@@ -29,7 +29,8 @@ def leaderboard(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFra
     """Return the configurations, best mean first, and how sure their order is.
 
     Args:
-        results: A search, finished or not.
+        results: A search, finished or not; where trials were stopped early, compare
+            ``analysis.without_stopped`` of it.
         metric: As in ``analysis.aggregate.by_setting``.
 
     Returns:

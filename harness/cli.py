@@ -204,7 +204,12 @@ def report(
         bool, typer.Option("--include-stopped", help="List what was stopped early, too.")
     ] = False,
 ) -> None:
-    """Print a search's table and answer, and write them, with a figure, as one HTML file."""
+    """Print a search's table and answer, and write all about it as one HTML file.
+
+    The file needs nothing beside it: the answer, tables that sort by a click, figures, distilled
+    images, what did not finish, protocol and provenance. Several searches are compared, and what
+    was chosen differently in them is listed.
+    """
     if figure is not None or (to is not None and to.suffix in FIGURE_SUFFIXES):
         if table is not None:
             raise ConfigError("--table: got a figure as well; ask for one of them")
@@ -213,6 +218,7 @@ def report(
     from rich.console import Console
 
     from analysis.aggregate import by_setting
+    from analysis.comparison import compare
     from analysis.load import load
     from analysis.render import terminal
     from analysis.report import write_report
@@ -234,7 +240,10 @@ def report(
         elif to is None:
             for shown in make_tables(results, [table]):
                 console.print(terminal(shown.cells, shown.title, shown.caption))
-    if table is not None and to is None:
+    if table is None:
+        for shown in compare(searches):
+            console.print(terminal(shown.cells, shown.title, shown.caption))
+    elif to is None:
         return
     path = to or out[0] / "report.html"
     if not path.parent.is_dir():

@@ -11,24 +11,16 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from analysis.comparison import differences_table, leaders_table, search_labels
+from analysis.comparison import compare, search_labels
 from analysis.load import SearchResults
 from analysis.report.section import Block, Section, make_section, show_table
 from harness.errors import ResultError
 
 _HERE = Path(__file__).parent
-
-
-class _Overview(NamedTuple):
-    """What is said of several searches together."""
-
-    leaders: Block
-    differences: Block | None
 
 
 def write_report(
@@ -54,7 +46,7 @@ def write_report(
         make_section(results, label, share=1 / len(searches), include_stopped=include_stopped)
         for results, label in zip(searches, labels, strict=True)
     ]
-    page = _render(sections, _overview(searches) if len(searches) > 1 else None)
+    page = _render(sections, [show_table(table) for table in compare(searches)])
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         aside.write_text(page, encoding="utf-8", newline="\n")
@@ -65,18 +57,12 @@ def write_report(
         raise ResultError(f"{path}: cannot be written ({error}); choose another file") from error
 
 
-def _overview(searches: Sequence[SearchResults]) -> _Overview:
-    differing = differences_table(searches)
-    found = show_table(differing) if len(differing.frame) else None
-    return _Overview(show_table(leaders_table(searches)), found)
-
-
 def _breakable(name: str) -> Markup:
     """Let a dotted name break after its dots and underscores."""
     return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(name))))
 
 
-def _render(sections: Sequence[Section], overview: _Overview | None) -> str:
+def _render(sections: Sequence[Section], compared: Sequence[Block]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -89,7 +75,7 @@ def _render(sections: Sequence[Section], overview: _Overview | None) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html.j2").render(
         sections=sections,
-        overview=overview,
+        compared=compared,
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=digest,

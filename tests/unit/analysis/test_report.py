@@ -291,16 +291,17 @@ def test_distilled_images_stand_in_the_page(make_search: MakeSearch, tmp_path: P
 
 def test_large_pictures_are_cut_to_the_room(make_search: MakeSearch, tmp_path: Path) -> None:
     trials = [
-        {"point": {P: place / 8}, "students": {"mlp": [place / 10]}, "columns": {"ipc": 20}}
+        {"point": {P: place / 8}, "students": {"mlp": [place / 10]}, "columns": {"ipc": 2}}
         for place in range(8)
     ]
     folder = make_search(trials, varied=[P])
     for place in range(8):
-        with_images(folder, f"{place:05d}-abcd", (20 * 130, 10 * 130), "RGB")
+        with_images(folder, f"{place:05d}-abcd", (2 * 130, 10 * 130), "RGB")
     path = tmp_path / "report.html"
     page = report([folder], path)
     shown = pictures(page)
-    assert [picture.size for picture in shown] == [(660, 66)] * 6  # ten classes, shrunk
+    # Ten classes, shrunk; one image of each.
+    assert [picture.size for picture in shown] == [(660, 66)] * 6
     assert "The 4 best and the 2 worst of 8" in page.text
     assert path.stat().st_size < 2_500_000
 
