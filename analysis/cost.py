@@ -11,6 +11,8 @@ from analysis.render import Table, make_cells
 from harness.schema import FINISHED, PHASES
 
 _ALWAYS = ("total_s", "distill_cost_s", "eval_s")
+_LEAST_SHOWN = 0.05
+"""Seconds; less is 0.0 in a table."""
 _CAPTION = (
     "Seconds a trial on its device, means over n trials. total: what the set costs to make "
     "(distill cost, also where it came from the store) plus evaluating (eval); distill: what this "
@@ -76,7 +78,7 @@ def cost_table(results: SearchResults) -> Table:
     columns = {name: [setting_text(v) for v in frame[name]] for name in results.varied}
     columns["device"] = [text or "-" for text in frame["device"]]
     for name in ("total_s", *_seconds(results)):
-        if name in _ALWAYS or frame[name].gt(0).any():
+        if name in _ALWAYS or frame[name].ge(_LEAST_SHOWN).any():
             title = name.removesuffix("_s").replace("_", " ") + " s"
             columns[title] = _texts(frame[name], 1)
     of_gpu = frame[list(GPU_SECONDS.values())].notna().any()

@@ -12,6 +12,7 @@ from analysis.load import SearchResults
 from analysis.protocol import choices, provenance, summary
 from analysis.render import Cells, Table
 from analysis.report.pictures import Gallery, make_gallery
+from analysis.scores import SCORES
 from analysis.stopped import stopped_table
 from analysis.summary import Answer, find_answer, status_counts
 from analysis.tables import leaderboard
@@ -80,7 +81,7 @@ def make_section(
         share: Part of the page's room for pictures, 0..1.
         include_stopped: Whether to list what was stopped early.
     """
-    tables = make_tables(results)
+    tables = [table for table in make_tables(results) if not _is_blank(table)]
     shown = [show_table(table, results.title) for table in tables if table.name not in EVERY_TRIAL]
     troubles = [show_table(table, results.title) for table in tables if table.name in EVERY_TRIAL]
     if include_stopped and len(results.stopped):
@@ -116,6 +117,11 @@ def show_table(table: Table, title: str = "") -> Block:
     own = table.title.removesuffix(f": {title}")
     folded = len(table.cells.rows) > MOST_ROWS
     return Block(table.name, own, table.cells, table.caption, folded)
+
+
+def _is_blank(table: Table) -> bool:
+    """Whether it only says what to run for it."""
+    return table.name == "scores" and bool(table.frame[list(SCORES)].isna().all(axis=None))
 
 
 def _top(blocks: list[Block]) -> Block | None:
