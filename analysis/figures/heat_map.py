@@ -131,9 +131,8 @@ def heat_map_figure(results: SearchResults, settings: Sequence[str] = ()) -> Dra
     done = cells[cells["n"] > 0]
     if not len(done):
         raise ResultError(f"{results.name}: no unseen student has an accuracy; wait for a trial")
-    if cells.groupby("group")["x"].nunique().max() < 2 or (
-        cells.groupby("group")["y"].nunique().max() < 2
-    ):
+    sizes = cells.groupby("group").agg({"mean": "size", "x": "nunique", "y": "nunique"})
+    if not (sizes["mean"] > sizes[["x", "y"]].max(axis=1)).any():
         raise ResultError(
             f"{results.name}: {x} and {y} are not searched together with the same other settings; "
             "draw the effects instead"
