@@ -246,7 +246,7 @@ STORED = Path(__file__).parents[1] / "unit" / "analysis" / "stored" / "v1"
     [
         (["--figure", "paretto"], "did you mean 'pareto'?"),
         (["--figure", "heat_map:kd.variant,ipc"], "v1 does not vary 'ipc'"),
-        (["--figure", "learning"], "v1: no trial has a quick score"),
+        (["--figure", "images"], "v1: no finished trial has images.png"),
         (["--figure", "pareto", "--to", "a.gif"], "expected a figure: .svg, .png, .pdf"),
         (["--figure", "pareto", "--to", "none/a.svg"], "no folder none"),
         (["--figure", "pareto", "--table", "cost"], "got a figure as well"),

@@ -103,7 +103,7 @@ def test_a_search_without_results_has_no_figures(make_search: MakeSearch) -> Non
 def test_a_stored_search_is_drawn() -> None:
     drawn = make_figures(load_search(STORED / "v1"))
     assert [one.name for one in drawn] == [
-        "configurations", "effects", "parallel", "pareto",
+        "configurations", "effects", "parallel", "pareto", "learning",
     ]  # fmt: skip
 
 
