@@ -11,13 +11,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.aggregate import configuration_text, is_missing, list_configurations, metric_split
-from analysis.bootstrap import bootstrap_interval
+from analysis.aggregate import configuration_text, is_missing, metric_split
 from analysis.figures.drawing import Drawn
 from analysis.figures.learning import OF_STUDENTS
+from analysis.figures.measured import measure
 from analysis.figures.style import SMALL, WIDTH, wrap
 from analysis.load import SearchResults
-from analysis.samples import sample_of, seed_accuracies, student_rows
 from analysis.words import percent
 from harness.errors import ResultError
 from harness.schema import IMAGES_FILE, TRIALS_FOLDER, UNSEEN_MEAN
@@ -56,13 +55,11 @@ def distilled_images(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.Da
         - ``classes``: rows
         - ``place``: among the distillations in the order of their settings, 0 ...
     """
-    accuracies = seed_accuracies(student_rows(results, metric_split(results, metric)))
     per_class = _images_per_class(results)
     rows: dict[str, tuple[Any, ...]] = {}
-    for one in list_configurations(results):
+    for one, _, found in measure(results, metric):
         own = {k: v for k, v in one.settings.items() if not k.startswith(OF_STUDENTS)}
         name = configuration_text(list(own), own.values())
-        found = bootstrap_interval(sample_of(one.trials, accuracies))
         if name in rows and not found.mean > rows[name][3]:
             continue
         for trial in one.trials.sort_values("replicate").to_dict("records"):

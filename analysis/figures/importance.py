@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.aggregate import is_missing, list_configurations, metric_split, setting_text
+from analysis.aggregate import is_missing, metric_split, setting_text
 from analysis.answers import is_number, setting_title
 from analysis.figures.drawing import Drawn
+from analysis.figures.measured import measure
 from analysis.figures.style import COLOURS, SMALL, WIDTH, finish, wrap
 from analysis.load import SearchResults
-from analysis.samples import sample_of, seed_accuracies, student_rows
 from harness.errors import ResultError
 from harness.schema import UNSEEN_MEAN
 
@@ -161,10 +161,9 @@ def _samples(
     results: SearchResults, metric: str
 ) -> tuple[pd.DataFrame, "np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]:
     """A row for each distilled set: its settings, its accuracy, and its configuration."""
-    accuracies = seed_accuracies(student_rows(results, metric_split(results, metric)))
     settings, values, groups = [], [], []
-    for place, one in enumerate(list_configurations(results)):
-        for value in sample_of(one.trials, accuracies).mean(axis=1):
+    for place, (one, sample, _) in enumerate(measure(results, metric)):
+        for value in sample.mean(axis=1):
             settings.append(one.settings)
             values.append(float(value))
             groups.append(place)

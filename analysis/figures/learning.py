@@ -14,9 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.aggregate import configuration_text, list_configurations
+from analysis.aggregate import configuration_text
 from analysis.bootstrap import bootstrap_interval
 from analysis.figures.drawing import Drawn
+from analysis.figures.measured import configurations_of
 from analysis.figures.style import (
     GREY,
     SMALL,
@@ -35,6 +36,7 @@ LOSS = "matching_loss"
 CURVE_COLUMNS = ("curve", "distillation", "iteration", "mean", "low", "high", "n", "stopped")
 """Columns of ``learning_curves``."""
 MAX_CURVES = 6
+MAX_FAINT = 60
 OF_STUDENTS = ("kd.", "evaluation.", "elf.", "run.")
 """Starts of the names of settings that a distilled set does not depend on."""
 _BINS = 20
@@ -70,7 +72,7 @@ def learning_curves(results: SearchResults) -> pd.DataFrame:
     best: dict[str, float] = {}
     ended: set[str] = set()
     for name, trials in _distillations(results).items():
-        best[name] = float(trials[UNSEEN_MEAN].fillna(-1.0).max())
+        best[name] = float(trials[UNSEEN_MEAN].fillna(-1.0).mean())
         if (trials["status"] == "stopped_early").any():
             ended.add(name)
         for trial_id in trials.drop_duplicates("replicate")["trial_id"]:
@@ -95,7 +97,7 @@ def draw_learning(curves: pd.DataFrame, num_named: int = MAX_CURVES) -> Figure:
         num_named: How many distillations have a colour and a name.
     """
     kinds = list(dict.fromkeys(curves["curve"]))
-    names = list(dict.fromkeys(curves["distillation"]))
+    names = list(dict.fromkeys(curves["distillation"]))[: num_named + MAX_FAINT]
     labels = [wrap(name, 68, 3) for name in names[:num_named]]
     lines = sum(label.count("\n") + 1 for label in labels)
     figure = Figure(figsize=(WIDTH, 0.3 + 2.7 * len(kinds) + 0.19 * lines), layout="constrained")
@@ -174,7 +176,9 @@ def learning_figure(results: SearchResults, settings: Sequence[str] = ()) -> Dra
     )
     count = curves["distillation"].nunique()
     if count > MAX_CURVES:
-        caption += f" In colour the {MAX_CURVES} of {count} whose unseen students are best."
+        caption += f" In colour the {MAX_CURVES} of {count} whose unseen students are best"
+        more = count - MAX_CURVES - MAX_FAINT
+        caption += f"; without the {more} last." if more > 0 else "."
     if (curves["high"] - curves["low"]).max() > 0:
         caption += " Long intervals are cut off."
     if curves["stopped"].any():
@@ -197,7 +201,7 @@ def _limit(panel: Axes, part: pd.DataFrame, scale: float) -> None:
 def _distillations(results: SearchResults) -> dict[str, pd.DataFrame]:
     """The trials of each distillation that have ended, those that came to their end first."""
     found: dict[str, list[pd.DataFrame]] = {}
-    for one in list_configurations(results):
+    for one in configurations_of(results):
         own = {k: v for k, v in one.settings.items() if not k.startswith(OF_STUDENTS)}
         done = one.trials[one.trials["status"].isin(FINISHED)]
         if len(done):
