@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.aggregate import is_missing, list_configurations, metric_split
+from analysis.aggregate import is_missing, metric_split
 from analysis.answers import MAIN_PROBABILITY, is_number, numeric_settings, setting_title
-from analysis.bootstrap import bootstrap_interval
 from analysis.figures.drawing import Drawn
+from analysis.figures.measured import configurations_of, measure
 from analysis.figures.panels import arrange
 from analysis.figures.style import (
     BLACK,
@@ -29,7 +29,7 @@ from analysis.figures.style import (
 )
 from analysis.load import SearchResults
 from analysis.samples import UNSEEN as UNSEEN_STUDENTS
-from analysis.samples import sample_of, seed_accuracies, student_rows
+from analysis.samples import student_rows
 from harness.errors import ResultError
 from harness.schema import UNSEEN_MEAN, VALIDATION
 
@@ -80,13 +80,12 @@ def accuracy_points(
     labels = [*main, *(name for name in counted["student"].unique() if name not in main)]
     titles = {name: f"{name} (main model)" if name in main else name for name in labels}
     series = {UNSEEN: UNSEEN_STUDENTS, **{titles[name]: name for name in labels}}
-    accuracies = {title: seed_accuracies(rows, students) for title, students in series.items()}
-    found = list_configurations(results)
     # Once each: a configuration may be in many panels.
+    found = configurations_of(results)
     intervals = {
-        (title, id(one)): bootstrap_interval(sample_of(one.trials, accuracies[title]))
-        for title in series
-        for one in found
+        (title, id(one.configuration)): one.interval
+        for title, students in series.items()
+        for one in measure(results, metric, students)
     }
     points = []
     for panel in arrange(found, [setting]):
@@ -171,7 +170,7 @@ def accuracy_figure(results: SearchResults, settings: Sequence[str] = ()) -> Dra
     """
     (setting,) = settings or [*searched_settings(results), (MAIN_PROBABILITY,)][0]
     if setting in results.varied:
-        panels = arrange(list_configurations(results), [setting])
+        panels = arrange(configurations_of(results), [setting])
         if len(panels) > 1 and max(len(panel.places) for panel in panels) == 1:
             raise ResultError(
                 f"{results.name}: no two values of {setting} share their other settings; draw the "

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.aggregate import by_setting, configuration_texts, metric_split
+from analysis.aggregate import metric_split
 from analysis.figures.drawing import Drawn
+from analysis.figures.measured import measure
 from analysis.figures.style import BLACK, WIDTH, finish, limit, reach, sets_words, shorten
 from analysis.load import SearchResults
 from harness.errors import ResultError
@@ -31,10 +32,9 @@ def configuration_points(results: SearchResults, metric: str = UNSEEN_MEAN) -> p
         - ``low``, ``high``: ends of the 95% interval; NaN where n < 2
         - ``n``: distilled sets in the mean
     """
-    frame = by_setting(results, metric)
-    frame["configuration"] = configuration_texts(frame, results.varied)
-    frame = frame[frame["n"] > 0].sort_values("mean", ascending=False, kind="stable")
-    return frame[["configuration", "mean", "low", "high", "n"]].reset_index(drop=True)
+    rows = [(one.text, *found) for one, _, found in measure(results, metric) if found.n]
+    frame = pd.DataFrame(rows, columns=["configuration", "mean", "low", "high", "n"])
+    return frame.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
 
 
 def draw_configurations(points: pd.DataFrame, split: str = VALIDATION) -> Figure:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from harness.errors import ConfigError, ResultError
 
@@ -76,6 +77,10 @@ def write_figure(drawn: Drawn, path: Path | str) -> None:
 
 
 def _encode(figure: Figure, suffix: str) -> bytes:
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        # Once: it starts from where it ended, so that a figure would not be the same twice.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     buffer = io.BytesIO()
     with matplotlib.rc_context(_SETTINGS):
         figure.savefig(buffer, format=suffix[1:], dpi=_DPI, metadata=_METADATA[suffix])

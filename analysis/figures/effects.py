@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from analysis.aggregate import list_configurations, metric_split
+from analysis.aggregate import metric_split
 from analysis.answers import setting_title
 from analysis.bootstrap import bootstrap_interval
 from analysis.figures.drawing import Drawn
-from analysis.figures.levels import Levels, several_levels
+from analysis.figures.levels import several_levels
+from analysis.figures.measured import Joined, measure
 from analysis.figures.style import (
     BLACK,
     GREY,
@@ -30,7 +30,6 @@ from analysis.figures.style import (
     wrap,
 )
 from analysis.load import SearchResults
-from analysis.samples import sample_of, seed_accuracies, student_rows
 from harness.errors import ResultError
 from harness.schema import UNSEEN_MEAN, VALIDATION
 
@@ -64,16 +63,17 @@ def main_effects(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFr
         - ``configurations``: how many have results
         - ``least``, ``most``: lowest and highest mean of these
     """
-    levels, samples = level_samples(results, metric)
-    total = mean_of_means(samples)
+    measured = measure(results, metric)
+    joined = Joined(measured)
+    total = float(joined.means[joined.has_results].mean()) if joined.has_results.any() else math.nan
     rows = []
-    for one in levels:
+    for one in several_levels([item.configuration for item in measured]):
         for level in one.order:
-            own = [s for s, name in zip(samples, one.of, strict=True) if name == level and len(s)]
-            if own:
-                means = [float(sample.to_numpy().mean()) for sample in own]
-                found = bootstrap_interval(joined_sample(own))
-                ends = (found.mean - total, len(own), min(means), max(means))
+            own = np.flatnonzero((np.array(one.of) == level) & joined.has_results)
+            if len(own):
+                found = bootstrap_interval(joined.mean(own))
+                means = joined.means[own]
+                ends = (found.mean - total, len(own), float(means.min()), float(means.max()))
                 rows.append((one.setting, level, level in one.ordered, *found, *ends))
     frame = pd.DataFrame(rows, columns=list(EFFECT_COLUMNS))
     counts = frame.groupby("setting")["level"].transform("size")
@@ -156,37 +156,6 @@ def effect_figure(results: SearchResults, settings: Sequence[str] = ()) -> Drawn
         caption += f" The {MAX_SETTINGS} of {len(ranges)} settings with the widest range."
     figure = draw_main_effects(shown, split)
     return Drawn("effects", "Main effects", caption, figure, effects)
-
-
-def level_samples(results: SearchResults, metric: str) -> tuple[list[Levels], list[pd.DataFrame]]:
-    """Return the settings with several levels, and the sample of each configuration."""
-    found = list_configurations(results)
-    accuracies = seed_accuracies(student_rows(results, metric_split(results, metric)))
-    return several_levels(found), [sample_of(one.trials, accuracies) for one in found]
-
-
-def mean_of_means(samples: Sequence[pd.DataFrame]) -> float:
-    """Return the mean of the means of configurations that have results; NaN where none has."""
-    means = [float(sample.to_numpy().mean()) for sample in samples if len(sample)]
-    return float(np.mean(means)) if means else math.nan
-
-
-def joined_sample(samples: Sequence[pd.DataFrame]) -> NDArray[np.float64]:
-    """Return the mean over configurations, [S, K], a row a replicate, a column a student seed.
-
-    Rows and columns are those that one of them has. What a configuration lacks is filled with its
-    own mean, so that the mean stays that of means.
-    """
-    rows = sorted({row for sample in samples for row in sample.index})
-    columns = sorted({column for sample in samples for column in sample.columns})
-    total = np.zeros((len(rows), len(columns)))
-    for sample in samples:
-        means = sample.mean(axis=1)
-        wide = sample.reindex(columns=columns).apply(lambda column, own=means: column.fillna(own))
-        filled = wide.reindex(rows).to_numpy(dtype="float64")
-        total += np.where(np.isnan(filled), float(means.mean()), filled)
-    joined: NDArray[np.float64] = total / len(samples)
-    return joined
 
 
 def _total(part: pd.DataFrame) -> float:

@@ -11,14 +11,13 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.aggregate import list_configurations, metric_split
+from analysis.aggregate import metric_split
 from analysis.answers import MAIN_PROBABILITY, numeric_settings, setting_title
-from analysis.bootstrap import bootstrap_interval
 from analysis.figures.drawing import Drawn
+from analysis.figures.measured import configurations_of, measure
 from analysis.figures.panels import arrange, axis_labels
 from analysis.figures.style import SHADES, SMALL, WIDTH, ink, plain, sets_words, wrap
 from analysis.load import SearchResults
-from analysis.samples import sample_of, seed_accuracies, student_rows
 from harness.errors import ResultError
 from harness.schema import UNSEEN_MEAN, VALIDATION
 
@@ -128,16 +127,15 @@ def heat_map_figure(results: SearchResults, settings: Sequence[str] = ()) -> Dra
         )
     x, y = settings or pairs[0]
     labels, cells = _cells(results, x, y, UNSEEN_MEAN)
-    done = cells[cells["n"] > 0]
-    if not len(done):
-        raise ResultError(f"{results.name}: no unseen student has an accuracy; wait for a trial")
-    if cells.groupby("group")["x"].nunique().max() < 2 or (
-        cells.groupby("group")["y"].nunique().max() < 2
-    ):
+    sizes = cells.groupby("group").agg({"mean": "size", "x": "nunique", "y": "nunique"})
+    if not (sizes["mean"] > sizes[["x", "y"]].max(axis=1)).any():
         raise ResultError(
             f"{results.name}: {x} and {y} are not searched together with the same other settings; "
             "draw the effects instead"
         )
+    done = cells[cells["n"] > 0]
+    if not len(done):
+        raise ResultError(f"{results.name}: no unseen student has an accuracy; wait for a trial")
     split = metric_split(results)
     best = done.groupby("group", sort=False)["mean"].max().nlargest(MAX_PANELS).index
     groups = cells["group"].nunique()
@@ -162,7 +160,7 @@ def setting_pairs(results: SearchResults) -> list[tuple[str, str]]:
 
     The second of a pair, the y axis, is the one of texts, which are long.
     """
-    found = list_configurations(results)
+    found = configurations_of(results)
     numbers = numeric_settings(results)
     names = [
         name
@@ -192,7 +190,7 @@ def _cells(
                 f"{results.name}: the space varies {', '.join(results.varied) or 'nothing'}, "
                 f"expected {name}; choose two of these"
             )
-    found = list_configurations(results)
+    found = configurations_of(results)
     panels = arrange(found, [x, y])
     labels = axis_labels(panels, [x, y], 0), axis_labels(panels, [x, y], 1)
     for name, places in zip((x, y), labels, strict=True):
@@ -201,9 +199,8 @@ def _cells(
                 f"{results.name}: {name} has {len(places)} values, expected at most {MAX_VALUES} "
                 "on the axis of a heat map; draw the effects instead"
             )
-    accuracies = seed_accuracies(student_rows(results, metric_split(results, metric)))
     # Once each: a configuration may be in many panels.
-    intervals = {id(o): bootstrap_interval(sample_of(o.trials, accuracies)) for o in found}
+    intervals = {id(one.configuration): one.interval for one in measure(results, metric)}
     rows = [
         (panel.text, *place, *intervals[id(one)]) for panel in panels for one, place in panel.places
     ]

@@ -11,13 +11,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from analysis.aggregate import configuration_text, list_configurations, metric_split
-from analysis.bootstrap import bootstrap_interval
+from analysis.aggregate import configuration_text, is_missing, metric_split
 from analysis.figures.drawing import Drawn
 from analysis.figures.learning import OF_STUDENTS
+from analysis.figures.measured import measure
 from analysis.figures.style import SMALL, WIDTH, wrap
 from analysis.load import SearchResults
-from analysis.samples import sample_of, seed_accuracies, student_rows
 from analysis.words import percent
 from harness.errors import ResultError
 from harness.schema import IMAGES_FILE, TRIALS_FOLDER, UNSEEN_MEAN
@@ -30,6 +29,7 @@ MAX_SETS = 5
 _MAX_ACROSS = 10
 """Images in a row of the figure."""
 _MAX_CLASSES = 10
+_FACTOR = "idc.factor"
 _MAX_HEIGHT = 6.0
 """Inches, of the pictures."""
 
@@ -51,27 +51,24 @@ def distilled_images(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.Da
           distilled sets; NaN without one
         - ``n``: distilled sets in the mean
         - ``path``: of ``images.png``: images one pixel apart, a row a class, in fixed class order
-        - ``per_class``: images in a row, the set's ipc
-        - ``classes``: rows, where images are square
+        - ``per_class``: images in a row: the set's ipc, of IDC those that it is decoded to
+        - ``classes``: rows
         - ``place``: among the distillations in the order of their settings, 0 ...
     """
-    accuracies = seed_accuracies(student_rows(results, metric_split(results, metric)))
+    per_class = _images_per_class(results)
     rows: dict[str, tuple[Any, ...]] = {}
-    sizes = results.rows.drop_duplicates("trial_id").set_index("trial_id")["ipc"]
-    for one in list_configurations(results):
+    for one, _, found in measure(results, metric):
         own = {k: v for k, v in one.settings.items() if not k.startswith(OF_STUDENTS)}
         name = configuration_text(list(own), own.values())
-        found = bootstrap_interval(sample_of(one.trials, accuracies))
-        known = rows.get(name)
-        if known is not None and not found.mean > known[3]:
+        if name in rows and not found.mean > rows[name][3]:
             continue
         for trial in one.trials.sort_values("replicate").to_dict("records"):
-            path = results.folder / TRIALS_FOLDER / trial["trial_id"] / IMAGES_FILE
-            per_class = sizes.get(trial["trial_id"])
-            if trial["status"] == "ok" and per_class and (size := _size(path)):
-                classes = round(size[1] / (size[0] / per_class))
-                ends = (found.mean, found.n, str(path), int(per_class), classes)
-                rows[name] = (name, trial["trial_id"], trial["replicate"], *ends)
+            trial_id = trial["trial_id"]
+            path = results.folder / TRIALS_FOLDER / trial_id / IMAGES_FILE
+            classes = _classes(path, per_class.get(trial_id, 0))
+            if trial["status"] == "ok" and classes:
+                ends = (found.mean, found.n, str(path), per_class[trial_id], classes)
+                rows[name] = (name, trial_id, trial["replicate"], *ends)
                 break
     frame = pd.DataFrame(list(rows.values()), columns=list(IMAGE_COLUMNS[:-1]))
     frame["place"] = range(len(frame))
@@ -142,26 +139,40 @@ def image_figure(results: SearchResults, settings: Sequence[str] = ()) -> Drawn:
     return Drawn("images", "Distilled images", caption, draw_images(shown), sets)
 
 
-def _size(path: Path) -> tuple[int, int] | None:
-    """Width and height of a picture; None where there is none."""
+def _images_per_class(results: SearchResults) -> dict[str, int]:
+    """Images in a row of the picture of each trial that has rows."""
+    rows = results.rows.drop_duplicates("trial_id").set_index("trial_id")
+    found = {str(name): int(ipc) for name, ipc in rows["ipc"].dropna().items()}
+    if _FACTOR in results.settings.columns:
+        factors = results.settings.set_index("trial_id")[_FACTOR]
+        for name in rows.index[rows["method"] == "idc"]:
+            if name in found and not is_missing(factors[name]):
+                found[name] *= int(factors[name]) ** 2
+    return found
+
+
+def _classes(path: Path, per_class: int) -> int:
+    """Rows of square images in a picture; 0 where there is none, or it is no such grid."""
     try:
-        with Image.open(path) as picture:
-            return picture.size
-    except OSError:
-        return None
+        with Image.open(path, formats=["PNG"]) as picture:
+            width, height = picture.size
+    except (OSError, Image.DecompressionBombError):
+        return 0
+    side = width // per_class if per_class and width % per_class == 0 else 0
+    return height // side if side and height % side == 0 else 0
 
 
 def _pixels(row: Mapping[Any, Any], across: int) -> NDArray[np.uint8]:
     """The first classes and images of a set, [H, W] or [H, W, 3]."""
     try:
-        with Image.open(row["path"]) as picture:
+        with Image.open(row["path"], formats=["PNG"]) as picture:
             pixels: NDArray[np.uint8] = np.asarray(picture)
     except OSError as error:
         raise ResultError(
             f"{row['path']}: cannot be read ({error}); restore the file from a copy"
         ) from error
     height, width = pixels.shape[:2]
-    tall = height // max(row["classes"], 1) * min(row["classes"], _MAX_CLASSES)
+    tall = height // row["classes"] * min(row["classes"], _MAX_CLASSES)
     wide = width // row["per_class"] * min(row["per_class"], across)
     return pixels[:tall, :wide]
 

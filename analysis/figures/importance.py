@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.aggregate import is_missing, list_configurations, metric_split, setting_text
+from analysis.aggregate import is_missing, metric_split, setting_text
 from analysis.answers import is_number, setting_title
 from analysis.figures.drawing import Drawn
+from analysis.figures.measured import measure
 from analysis.figures.style import COLOURS, SMALL, WIDTH, finish, wrap
 from analysis.load import SearchResults
-from analysis.samples import sample_of, seed_accuracies, student_rows
 from harness.errors import ResultError
 from harness.schema import UNSEEN_MEAN
 
@@ -28,8 +28,8 @@ LEAST_CONFIGURATIONS = 8
 MAX_SETTINGS = 15
 _SEED = 20240213
 _FOLDS = 5
-_TREES = 64
-_REPEATS = 10
+_TREES = 48
+_REPEATS = 5
 
 
 def importances(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFrame:
@@ -64,6 +64,7 @@ def importances(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFra
             f"configurations with results, expected at least 2 and {LEAST_CONFIGURATIONS} to judge "
             "importance; wait for trials, or draw the effects instead"
         )
+    from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
     from sklearn.model_selection import GroupKFold
 
@@ -71,13 +72,14 @@ def importances(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFra
     shuffled = np.random.default_rng(_SEED).permutation(groups.max() + 1)[groups]
     variance = float(accuracy.var()) or 1.0
     rises, errors = [], np.empty(len(accuracy))
-    for train, held_out in GroupKFold(_FOLDS).split(table, accuracy, shuffled):
-        forest = _forest(table)
-        forest.fit(table.iloc[train], accuracy[train])
-        errors[held_out] = (forest.predict(table.iloc[held_out]) - accuracy[held_out]) ** 2
+    values = table.to_numpy(dtype="float64")
+    for train, held_out in GroupKFold(_FOLDS).split(values, accuracy, shuffled):
+        forest = RandomForestRegressor(_TREES, random_state=_SEED)
+        forest.fit(values[train], accuracy[train])
+        errors[held_out] = (forest.predict(values[held_out]) - accuracy[held_out]) ** 2
         found = permutation_importance(
             forest,
-            table.iloc[held_out],
+            values[held_out],
             accuracy[held_out],
             scoring="neg_mean_squared_error",
             n_repeats=_REPEATS,
@@ -159,10 +161,9 @@ def _samples(
     results: SearchResults, metric: str
 ) -> tuple[pd.DataFrame, "np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]:
     """A row for each distilled set: its settings, its accuracy, and its configuration."""
-    accuracies = seed_accuracies(student_rows(results, metric_split(results, metric)))
     settings, values, groups = [], [], []
-    for place, one in enumerate(list_configurations(results)):
-        for value in sample_of(one.trials, accuracies).mean(axis=1):
+    for place, (one, sample, _) in enumerate(measure(results, metric)):
+        for value in sample.mean(axis=1):
             settings.append(one.settings)
             values.append(float(value))
             groups.append(place)
@@ -175,21 +176,7 @@ def _samples(
 
 
 def _column(values: Sequence[Any]) -> Any:
-    """Numbers, NaN where the setting does not apply; else texts."""
+    """Numbers, NaN where the setting does not apply; texts numbered, which trees can take apart."""
     if all(is_number(value) or is_missing(value) for value in values):
         return np.array([np.nan if is_missing(value) else value for value in values], dtype="f8")
-    return np.array([setting_text(value) for value in values], dtype="object")
-
-
-def _forest(table: pd.DataFrame) -> Any:
-    """A forest that takes texts as they are, and knows missing numbers."""
-    from sklearn.compose import make_column_transformer
-    from sklearn.ensemble import RandomForestRegressor
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder
-
-    texts = [name for name in table.columns if table[name].dtype.kind != "f"]
-    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    encode = make_column_transformer((encoder, texts), remainder="passthrough")
-    forest = RandomForestRegressor(_TREES, random_state=_SEED)
-    return make_pipeline(encode, forest)
+    return pd.factorize(np.array([setting_text(v) for v in values], dtype="object"), sort=True)[0]

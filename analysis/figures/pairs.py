@@ -17,8 +17,8 @@ from analysis.aggregate import metric_split
 from analysis.answers import setting_title
 from analysis.bootstrap import bootstrap_interval
 from analysis.figures.drawing import Drawn
-from analysis.figures.effects import joined_sample, level_samples, mean_of_means
-from analysis.figures.levels import Levels
+from analysis.figures.levels import Levels, several_levels
+from analysis.figures.measured import Joined, measure
 from analysis.figures.style import (
     SMALL,
     WIDTH,
@@ -65,22 +65,24 @@ def pair_effects(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFr
           second gives (least squares), a difference of fractions
         - ``strength``: root of the mean square of the pair's interactions
     """
-    levels, samples = level_samples(results, metric)
+    measured = measure(results, metric)
+    joined = Joined(measured)
+    levels = several_levels([one.configuration for one in measured])
     frames = []
     for first, second in map(_numbers_first, combinations(levels, 2)):
-        cells: dict[tuple[str, str], list[pd.DataFrame]] = {}
-        for sample, key in zip(samples, zip(first.of, second.of, strict=True), strict=True):
-            if len(sample):
-                cells.setdefault(key, []).append(sample)
+        cells: dict[tuple[str, str], list[int]] = {}
+        for place in np.flatnonzero(joined.has_results):
+            cells.setdefault((first.of[place], second.of[place]), []).append(int(place))
         order = [(a, b) for a in first.order for b in second.order if (a, b) in cells]
-        residuals = _residuals(order, [mean_of_means(cells[key]) for key in order])
+        places = {key: np.array(cells[key], dtype="int64") for key in order}
+        residuals = _residuals(order, [float(joined.means[places[key]].mean()) for key in order])
         if residuals is not None:
             strength = math.sqrt(float((residuals**2).mean()))
             rows = [
                 (
                     first.setting, a, first.order.index(a), second.setting, b,
-                    second.order.index(b), *bootstrap_interval(joined_sample(cells[a, b])),
-                    len(cells[a, b]), residual, strength,
+                    second.order.index(b), *bootstrap_interval(joined.mean(places[a, b])),
+                    len(places[a, b]), residual, strength,
                 )
                 for (a, b), residual in zip(order, residuals, strict=True)
             ]  # fmt: skip

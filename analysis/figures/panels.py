@@ -59,25 +59,34 @@ def arrange(found: Sequence[Configuration], axes: Sequence[str]) -> list[Panel]:
         axes: Dotted names of varied settings.
     """
     deciding = {axis: _deciding(found, axis, axes) for axis in axes}
-    free = {name for names in deciding.values() for name in names}
+    free = {name for name in deciding.values() if name is not None}
     panels = _empty_panels(found, axes)
+    by_setting: dict[tuple[str, Any], list[_Panel]] = {}
+    for panel in panels.values():
+        for item in panel.others.items():
+            by_setting.setdefault(item, []).append(panel)
     for one in found:
         labels = tuple(_label(one, axis, deciding[axis]) for axis in axes)
         others = _others(one, axes)
         lacking = any(is_missing(one.settings[axis]) for axis in axes)
         if not lacking and len(others) + len(axes) == len(one.settings):
-            own = panels[_key(others)]
-            # Taken by a value that reads the same.
-            fitting = [] if labels in own.places else [own]
+            candidates = [panels[_key(others)]]
         else:
             wanted = {k: v for k, v in others.items() if not (lacking and k in free)}
-            fitting = [
+            # Of the setting that fewest agree in.
+            fewest = [by_setting.get(item, []) for item in wanted.items()]
+            candidates = [
                 panel
-                for panel in panels.values()
-                if labels not in panel.places and wanted.items() <= panel.others.items()
+                for panel in min(fewest or [list(panels.values())], key=len)
+                if wanted.items() <= panel.others.items()
             ]
-        # One that finds no place, or its place taken, has a panel of its own.
-        for panel in fitting or [panels.setdefault((len(panels),), _Panel(others, {}))]:
+        # Taken by a value that reads the same, or by another that does not apply.
+        fitting = [panel for panel in candidates if labels not in panel.places]
+        if not fitting:
+            fitting = [panels.setdefault((len(panels),), _Panel(others, {}))]
+            for item in others.items():
+                by_setting.setdefault(item, []).append(fitting[0])
+        for panel in fitting:
             panel.places[labels] = one
     # In every panel there are others for which it does not say what the text would say.
     silent = {n for n in free if len({str(p.others.get(n)) for p in panels.values()}) == 1}
@@ -108,23 +117,27 @@ def axis_labels(panels: Sequence[Panel], axes: Sequence[str], axis: int) -> list
     return list(dict.fromkeys(place.labels[axis] for place in places))
 
 
-def _deciding(found: Sequence[Configuration], axis: str, axes: Sequence[str]) -> list[str]:
-    """The settings that say whether an axis applies: those that agree nowhere if it does or not."""
+def _deciding(found: Sequence[Configuration], axis: str, axes: Sequence[str]) -> str | None:
+    """The setting that says whether an axis applies: no value of it does so here and not there.
+
+    By chance that is so for numbers that were drawn, of which no two are equal; so it is the one of
+    fewest values.
+    """
     names = [name for name in (found[0].settings if found else ()) if name not in axes]
-    decided = []
+    decided: dict[str, int] = {}
     for name in names:
         values: tuple[set[str], set[str]] = (set(), set())
         for one in found:
             values[is_missing(one.settings[axis])].add(setting_text(one.settings[name]))
         if values[0] and values[1] and not values[0] & values[1]:
-            decided.append(name)
-    return decided
+            decided[name] = len(values[0] | values[1])
+    return min(decided, key=decided.__getitem__) if decided else None
 
 
-def _label(one: Configuration, axis: str, deciding: Sequence[str]) -> str:
+def _label(one: Configuration, axis: str, deciding: str | None) -> str:
     if not is_missing(one.settings[axis]):
         return setting_text(one.settings[axis])
-    return ", ".join(_decision(name, one.settings[name]) for name in deciding) or NOWHERE
+    return NOWHERE if deciding is None else _decision(deciding, one.settings[deciding])
 
 
 def _decision(name: str, value: Any) -> str:

@@ -11,16 +11,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.aggregate import (
-    by_setting,
     configuration_texts,
     is_missing,
-    list_configurations,
     metric_split,
     setting_text,
     value_order,
 )
 from analysis.answers import is_number, setting_title
 from analysis.figures.drawing import Drawn
+from analysis.figures.measured import configurations_of, measure
 from analysis.figures.panels import place_labels
 from analysis.figures.style import (
     BLACK,
@@ -39,6 +38,7 @@ from harness.schema import UNSEEN_MEAN, VALIDATION
 MAX_SETTINGS = 8
 MAX_LINES = 200
 MAX_TICKS = 6
+_INTERVAL = ("mean", "low", "high", "n")
 _MISSING = -0.16
 """Where a setting that does not apply stands, its values being at 0..1."""
 
@@ -69,7 +69,8 @@ def parallel_lines(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.Data
         - ``low``, ``high``: ends of the 95% interval; NaN where n < 2
         - ``n``: distilled sets in the mean
     """
-    frame = by_setting(results, metric)[[*results.varied, "mean", "low", "high", "n"]]
+    rows = [{**one.settings, **found._asdict()} for one, _, found in measure(results, metric)]
+    frame = pd.DataFrame(rows, columns=[*results.varied, *_INTERVAL])
     frame = frame[frame["n"] > 0]
     return frame.sort_values("mean", ascending=False, kind="stable", ignore_index=True)
 
@@ -129,7 +130,7 @@ def find_axis(results: SearchResults, setting: str, lines: pd.DataFrame) -> Axis
         setting: One that it varies.
         lines: As ``parallel_lines`` returns them, or its first rows.
     """
-    found = {one.text: one for one in list_configurations(results)}
+    found = {one.text: one for one in configurations_of(results)}
     own = [found[text] for text in configuration_texts(lines, results.varied)]
     labels = dict(zip(found, place_labels(list(found.values()), setting), strict=True))
     values = [one.settings[setting] for one in own]

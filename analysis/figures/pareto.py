@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.aggregate import list_configurations, metric_split
-from analysis.bootstrap import bootstrap_interval
+from analysis.aggregate import metric_split
 from analysis.figures.drawing import Drawn
+from analysis.figures.measured import measure
 from analysis.figures.style import (
     BLACK,
     GREY,
@@ -24,7 +24,6 @@ from analysis.figures.style import (
     wrap,
 )
 from analysis.load import SearchResults
-from analysis.samples import sample_of, seed_accuracies, student_rows
 from harness.errors import ResultError
 from harness.schema import UNSEEN_MEAN, VALIDATION
 
@@ -60,15 +59,13 @@ def pareto_points(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataF
         - ``n``: distilled sets in the mean
         - ``dominated``: whether another costs no more and is no worse, and is better in one
     """
-    accuracies = seed_accuracies(student_rows(results, metric_split(results, metric)))
     records: list[dict[str, Any]] = []
     ipc = results.rows.drop_duplicates("trial_id").set_index("trial_id")[IPC]
-    for one in list_configurations(results):
-        found = bootstrap_interval(sample_of(one.trials, accuracies))
-        done = one.trials[one.trials["trial_id"].isin(accuracies.index)]
+    for one, _, found in measure(results, metric):
         if not found.n:
             continue
         head = {"configuration": one.text, **found._asdict()}
+        done = one.trials[one.trials["status"] == "ok"]
         sizes = ipc.reindex(done["trial_id"]).dropna()
         prices = {COST: done[COST].mean(), IPC: sizes.mean() if len(sizes) else np.nan}
         records += [{"against": name, "price": float(p), **head} for name, p in prices.items()]

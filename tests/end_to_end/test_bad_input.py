@@ -1,5 +1,6 @@
 """Each mistake of a user: exit status 2, one line, nothing written or changed."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,40 @@ def test_a_report_of_nothing(call: Call, tmp_path: Path) -> None:
     said = call("report", tmp_path / "none")
     assert said.status == 2
     assert "none" in one_line(said.err)
+
+
+STORED = Path(__file__).parents[1] / "unit" / "analysis" / "stored" / "v1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--figure", "paretto"], "did you mean 'pareto'?"),
+        (["--figure", "heat_map:kd.variant,ipc"], "v1 does not vary 'ipc'"),
+        (["--figure", "images"], "v1: no finished trial has images.png"),
+        (["--figure", "pareto", "--to", "a.gif"], "expected a figure: .svg, .png, .pdf"),
+        (["--figure", "pareto", "--to", "none/a.svg"], "no folder none"),
+        (["--figure", "pareto", "--table", "cost"], "got a figure as well"),
+        ([str(STORED), "--figure", "pareto"], "got 2 searches"),
+    ],
+)
+def test_a_figure_that_cannot_be_is_one_line(call: Call, flags: list[str], words: str) -> None:
+    said = call("report", STORED, *flags)
+    assert said.status == 2
+    assert words in one_line(said.err)
+
+
+def test_a_figure_is_one_file(call: Call, tmp_path: Path) -> None:
+    said = call("report", STORED, "--to", tmp_path / "a.png")  # the main one
+    assert (said.status, said.err) == (0, "")
+    assert said.out.splitlines()[-1] == f"figure: {tmp_path / 'a.png'}"
+    assert said.out.startswith("Configurations. Mean accuracy of unseen students on validation")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    out = tmp_path / "search"
+    shutil.copytree(STORED, out)
+    assert call("report", out, "--figure", "pareto").status == 0
+    assert (out / "pareto.svg").read_text().startswith("<?xml")
+    assert not (out / "report.html").exists()
 
 
 def test_no_ray_at_an_address(tiny: Path, tmp_path: Path) -> None:

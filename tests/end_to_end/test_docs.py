@@ -110,6 +110,7 @@ def test_the_subsets_of_the_pool_are_all_there_once() -> None:
 def test_the_commands_and_their_options_are_frozen() -> None:
     import typer
 
+    from analysis.figures import FIGURES
     from analysis.views import TABLES
     from harness.cli import app
 
@@ -169,7 +170,7 @@ def test_the_commands_and_their_options_are_frozen() -> None:
         "status": [],
         "logs": [],
         "cancel": [],
-        "report": ["--include-stopped", "--table", "--to"],
+        "report": ["--figure", "--include-stopped", "--table", "--to"],
         "board": ["--port"],
         "spaces": [],
         "datasets": [],
@@ -177,8 +178,10 @@ def test_the_commands_and_their_options_are_frozen() -> None:
         "datasets fetch": ["--from", "--root"],
         "datasets verify": ["--root", "--set", "--skip-bad"],
     }
-    (table,) = (one for one in root.commands["report"].params if one.name == "table")  # type: ignore[attr-defined]
-    assert all(name in table.help for name in TABLES)
+    helps = {one.name: one.help for one in root.commands["report"].params if hasattr(one, "help")}
+    assert all(name in helps["table"] for name in TABLES)
+    assert all(name in helps["figure"] for name in FIGURES)
+    assert all(f"`{name}`" in readme() for name in FIGURES)
 
 
 def test_settings_and_methods_have_the_fixed_names() -> None:

@@ -75,7 +75,12 @@ def _rows(trial: Mapping[str, Any], trial_id: str, protocol: str) -> list[dict[s
 
 @pytest.fixture
 def make_search(tmp_path: Path) -> MakeSearch:
-    """Write a search: trials are dicts of point, replicate, status and students.
+    """Write a search below the test's folder; see ``searches_below``."""
+    return searches_below(tmp_path)
+
+
+def searches_below(root: Path) -> MakeSearch:
+    """Return what writes a search: trials are dicts of point, replicate, status and students.
 
     ``students`` maps a label to its accuracies on validation images, one a student seed, None
     where that student diverged; test accuracies are 0.02 lower. ``columns`` are put into its rows,
@@ -92,7 +97,7 @@ def make_search(tmp_path: Path) -> MakeSearch:
         provenance: Mapping[str, Any] | None = None,
         **texts: str,
     ) -> Path:
-        folder = tmp_path / name
+        folder = root / name
         folder.mkdir()
         search = {
             "title": "Main-model probability",
@@ -150,3 +155,55 @@ def probability_search(make_search: MakeSearch) -> Path:
         for mean in [values[replicate]]
     ]
     return make_search(trials, varied=["pool.main_probability"])
+
+
+KD_SETTINGS = ("pool.main_probability", "kd.variant", "kd.alpha", "kd.temperature")
+
+
+@pytest.fixture(scope="session")
+def kd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A grid with settings that do not always apply; the accuracy is a sum, but for KD at 0.9.
+
+    Two probabilities, each with KD off, its control at two alphas, and softened at two alphas and
+    temperatures; two replicates, a point apart. One trial has not run, one diverged. A network of
+    another architecture is 4 points better and one 4 points worse than the mean over both.
+    """
+    make = searches_below(tmp_path_factory.mktemp("kd"))
+    trials = []
+    for replicate in range(2):
+        for chance in (0.9, 1.0):
+            for point in (
+                {"kd.variant": "off"},
+                *({"kd.variant": "control", "kd.alpha": alpha} for alpha in (0.1, 0.5)),
+                *(
+                    {"kd.variant": "softened", "kd.alpha": alpha, "kd.temperature": temperature}
+                    for alpha in (0.1, 0.5)
+                    for temperature in (1.0, 4.0)
+                ),
+            ):
+                mean = kd_mean({"pool.main_probability": chance, **point}) + 0.01 * replicate
+                number = len(trials)
+                cost = {"distill_cost_s": 100.0 if chance == 1.0 else 150.0, "eval_s": 10.0}
+                quick = [[10, 0.2 + 0.1 * replicate], [20, 0.3 + 0.1 * chance]]
+                trials.append(
+                    {
+                        "point": {"pool.main_probability": chance, **point},
+                        "replicate": replicate,
+                        "status": {7: "not_run", 10: "diverged"}.get(number, "ok"),
+                        "students": {
+                            "convnet": [0.9],
+                            "mlp": [mean - 0.04],
+                            "lenet": [mean + 0.04],
+                        },
+                        "record": {"timings": cost, QUICK: quick},
+                    }
+                )
+    return make(trials, name="kd", varied=KD_SETTINGS, title="Pool, KD and $x_2$")
+
+
+def kd_mean(point: Mapping[str, Any]) -> float:
+    """Accuracy of a configuration of ``kd_folder`` in replicate 0."""
+    gain = {"off": 0.0, "control": -0.02, "softened": 0.04}[point["kd.variant"]]
+    pool = 0.06 if point["pool.main_probability"] == 0.9 else 0.0
+    both = 0.02 if pool and gain > 0 else 0.0
+    return 0.5 + pool + gain + both + 0.1 * point.get("kd.alpha", 0.0)
