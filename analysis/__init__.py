@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.aggregate import by_setting, configurations
 from analysis.answers import best_values
-from analysis.comparison import differences, leaders
 from analysis.cost import cost
 from analysis.interaction import Change, interactions, pool_and_kd
 from analysis.load import SearchResults, load, load_search, read_record
 from analysis.matrix import architecture_matrix
-from analysis.protocol import choices
+from analysis.protocol import protocol_choices
 from analysis.published import beside_published
 from analysis.scores import scores
+from analysis.searches import leaders, protocol_differences
 from analysis.similarity import pool_similarity, similarity_correlations
 from analysis.stopped import without_stopped
 from analysis.summary import summarise
@@ -62,11 +62,9 @@ __all__ = [
     "beside_published",
     "best_values",
     "by_setting",
-    "choices",
     "configuration_points",
     "configurations",
     "cost",
-    "differences",
     "distilled_images",
     "fired_diagnostics",
     "heat_map_cells",
@@ -85,6 +83,8 @@ __all__ = [
     "pareto_points",
     "pool_and_kd",
     "pool_similarity",
+    "protocol_choices",
+    "protocol_differences",
     "read_record",
     "scores",
     "similarity_correlations",

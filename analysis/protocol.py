@@ -22,7 +22,7 @@ _NO_CHOICE = ("trial_id", "seed", "run.")
 _FIRST = ("protocol", "dataset.", "method", "ipc", "iterations", "pool.", "kd.", "evaluation.")
 
 
-def choices(results: SearchResults) -> dict[str, str]:
+def protocol_choices(results: SearchResults) -> dict[str, str]:
     """Return every choice of a search, with its values as text.
 
     Args:
@@ -41,14 +41,14 @@ def choices(results: SearchResults) -> dict[str, str]:
     return {**found, **provenance(results)}
 
 
-def summary(results: SearchResults) -> dict[str, str]:
+def protocol_summary(results: SearchResults) -> dict[str, str]:
     """Return the main choices of a search, as its finished trials recorded them.
 
     Args:
         results: A search, finished or not.
 
     Returns:
-        As ``choices``, by a title; empty before the first trial has finished.
+        As ``protocol_choices``, by a title; empty before the first trial has finished.
     """
     rows = results.rows
     if not len(rows):

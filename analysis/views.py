@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.comparison import compare
 from analysis.cost import cost_table
 from analysis.interaction import interaction_table
 from analysis.load import SearchResults
@@ -13,6 +12,7 @@ from analysis.matrix import matrix_table
 from analysis.published import published_table
 from analysis.render import Table, csv, latex, markdown
 from analysis.scores import scores_table
+from analysis.searches import compare
 from analysis.similarity import similarity_table
 from analysis.stopped import without_stopped
 from analysis.tables import leaderboard_table

@@ -218,10 +218,10 @@ def report(
     from rich.console import Console
 
     from analysis.aggregate import by_setting
-    from analysis.comparison import compare
     from analysis.load import load
     from analysis.render import terminal
     from analysis.report import write_report
+    from analysis.searches import compare
     from analysis.stopped import stopped_table, without_stopped
     from analysis.summary import summarise
     from analysis.tables import terminal_table

@@ -15,9 +15,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from analysis.comparison import compare, search_labels
 from analysis.load import SearchResults
 from analysis.report.section import Block, Section, make_section, show_table
+from analysis.searches import compare, search_labels
 from harness.errors import ResultError
 
 _HERE = Path(__file__).parent

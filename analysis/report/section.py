@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from analysis.figures import FIGURES, Drawn, figure_svg, make_figures
 from analysis.load import SearchResults
-from analysis.protocol import choices, provenance, summary
+from analysis.protocol import protocol_choices, protocol_summary, provenance
 from analysis.render import Cells, Table
 from analysis.report.pictures import Gallery, make_gallery
 from analysis.scores import SCORES
@@ -103,8 +103,8 @@ def make_section(
         counts=status_counts(statuses),
         troubles=troubles,
         error_file=f"{results.name}/{TRIALS_FOLDER}/<trial>/{ERROR_FILE}",
-        protocol=summary(results),
-        choices=choices(results),
+        protocol=protocol_summary(results),
+        choices=protocol_choices(results),
         provenance={
             **provenance(results),
             **({"command": " ".join(map(str, command))} if isinstance(command, list) else {}),

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.comparison import differences, leaders, search_labels
 from analysis.load import load, load_search
 from analysis.report import write_report
+from analysis.searches import leaders, protocol_differences, search_labels
 from analysis.summary import find_answer, summarise
 from harness.errors import ResultError
 
@@ -331,7 +331,7 @@ def test_searches_side_by_side(make_search: MakeSearch, tmp_path: Path) -> None:
     assert frame["mean"].to_dict() == pytest.approx({"first": 0.5, "second": 0.7})
     assert frame["configuration"].tolist() == [f"{P} = 0.5", f"{P} = 0.9"]
     assert frame[["finished", "planned"]].to_numpy().tolist() == [[1, 1], [1, 2]]
-    table = differences(searches).set_index("choice")
+    table = protocol_differences(searches).set_index("choice")
     assert table.loc["ipc"].tolist() == ["1", "10"]
     assert table.loc["students"].tolist() == ["mlp", "mlp, lenet"]
     assert table.loc["epochs of students"].tolist() == ["300", "10"]
@@ -346,6 +346,6 @@ def test_searches_side_by_side(make_search: MakeSearch, tmp_path: Path) -> None:
 def test_equal_searches_differ_in_nothing(probability_search: Path, tmp_path: Path) -> None:
     searches = load([probability_search, probability_search])
     assert search_labels(searches) == [str(probability_search), f"{probability_search} (2)"]
-    assert len(differences(searches)) == 0
+    assert len(protocol_differences(searches)) == 0
     page = report([probability_search] * 2, tmp_path / "report.html")
     assert "No choice of protocol, settings, code or machine differs" in page.text

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.aggregate import METRIC_COLUMNS, by_setting, configuration_text
 from analysis.load import SearchResults
-from analysis.protocol import NOTHING, choices
+from analysis.protocol import NOTHING, protocol_choices
 from analysis.render import Table, make_cells
 from analysis.stopped import without_stopped
 from analysis.words import interval, percent
@@ -39,7 +39,7 @@ def leaders(searches: Sequence[SearchResults]) -> pd.DataFrame:
     """Return the best configuration of each search.
 
     Accuracies of searches that differ in protocol, dataset or students are not comparable: see
-    ``differences``. Configurations that were stopped early are in no comparison.
+    ``protocol_differences``. Configurations that were stopped early are in no comparison.
 
     Args:
         searches: As ``analysis.load.load`` returns them, finished or not.
@@ -70,18 +70,18 @@ def leaders(searches: Sequence[SearchResults]) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(numbers, "float64"))
 
 
-def differences(searches: Sequence[SearchResults]) -> pd.DataFrame:
+def protocol_differences(searches: Sequence[SearchResults]) -> pd.DataFrame:
     """Return the choices that are not the same in all searches.
 
     Args:
         searches: As ``analysis.load.load`` returns them, finished or not.
 
     Returns:
-        A row for each choice that differs (``analysis.protocol.choices``): ``choice``, and a
-        column for each search, named as ``search_labels`` has it, with its values as text, ``-``
-        where it has none.
+        A row for each choice that differs: ``choice``, as ``analysis.protocol.protocol_choices``
+        names it, and a column for each search, named as ``search_labels`` has it, with its values
+        as text, ``-`` where it has none.
     """
-    labels, found = search_labels(searches), [choices(results) for results in searches]
+    labels, found = search_labels(searches), [protocol_choices(results) for results in searches]
     names = dict.fromkeys(name for one in found for name in one)
     records = []
     for name in names:
@@ -125,8 +125,8 @@ def leaders_table(searches: Sequence[SearchResults]) -> Table:
 
 
 def differences_table(searches: Sequence[SearchResults]) -> Table:
-    """Return ``differences`` as a table."""
-    frame = differences(searches)
+    """Return ``protocol_differences`` as a table."""
+    frame = protocol_differences(searches)
     columns = {str(name): list(frame[name]) for name in frame.columns}
     caption = (
         "Choices of protocol, settings, code and machine that are not the same in all searches; "
