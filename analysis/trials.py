@@ -35,8 +35,9 @@ _ARROW_TYPES = {
 }
 _SCHEMA = pyarrow.schema([(column.name, _ARROW_TYPES[column.type]) for column in COLUMNS])
 _PART = 128
-# pyarrow decodes without the interpreter's lock; more threads than this wait for each other.
-_THREADS = min(4, os.cpu_count() or 1)
+# One reads while another decodes, without the interpreter's lock; more than there are cores wait
+# for each other.
+_THREADS = min(8, max(2, os.cpu_count() or 1))
 
 
 class Trial(NamedTuple):

@@ -87,8 +87,6 @@ def make_section(
     if include_stopped and len(results.stopped):
         troubles.insert(0, show_table(stopped_table(results), results.title))
     statuses = results.trials["status"]
-    recorded = results.provenance
-    command = recorded.get("command")
     return Section(
         label=label,
         title=results.title,
@@ -105,11 +103,14 @@ def make_section(
         error_file=f"{results.name}/{TRIALS_FOLDER}/<trial>/{ERROR_FILE}",
         protocol=protocol_summary(results),
         choices=protocol_choices(results),
-        provenance={
-            **provenance(results),
-            **({"command": " ".join(map(str, command))} if isinstance(command, list) else {}),
-        },
+        provenance=provenance(results) | _command(results),
     )
+
+
+def _command(results: SearchResults) -> dict[str, str]:
+    """The command line of the search: where it wrote is no choice, but is told."""
+    command = results.provenance.get("command")
+    return {"command": " ".join(map(str, command))} if isinstance(command, list) else {}
 
 
 def show_table(table: Table, title: str = "") -> Block:

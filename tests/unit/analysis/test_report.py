@@ -139,6 +139,8 @@ def test_report_is_one_file(probability_search: Path, tmp_path: Path) -> None:
                 assert value is not None
                 assert value.startswith(("#", "data:image/png;base64,")), (tag, name)
     source = path.read_text(encoding="utf-8")
+    ids = {own["id"] for _, own in page.elements if "id" in own}
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', source)) <= ids  # also inside figures
     for namespace in ("http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"):
         source = source.replace(f'"{namespace}"', "")
     assert "http://" not in source
