@@ -66,7 +66,7 @@ def read_trials(folders: Sequence[Path]) -> tuple[list[Trial], pyarrow.Table]:
 
     Returns:
         One trial a folder, in the same order, and the rows of all, with the columns of
-        ``harness.schema.COLUMNS``, one chunk a column.
+        ``harness.schema.COLUMNS``.
 
     Raises:
         ResultError: A file was written by a newer version.
@@ -74,7 +74,8 @@ def read_trials(folders: Sequence[Path]) -> tuple[list[Trial], pyarrow.Table]:
     parts = [folders[at : at + _PART] for at in range(0, len(folders), _PART)]
     with ThreadPoolExecutor(_THREADS) as pool:
         read = list(pool.map(_read_part, parts))
-    return [trial for trials, _ in read for trial in trials], _join(rows for _, rows in read)
+    rows = pyarrow.concat_tables([_SCHEMA.empty_table(), *(rows for _, rows in read)])
+    return [trial for trials, _ in read for trial in trials], rows
 
 
 def _read_part(folders: Sequence[Path]) -> tuple[list[Trial], pyarrow.Table]:
@@ -153,12 +154,9 @@ def _are_sound(joined: pyarrow.Table, folders: Sequence[Path], read: Sequence[_R
     except pyarrow.ArrowException:
         return False
     newest = compute.max(joined["schema_version"]).as_py()
-    owners = [
-        folder.name
-        for folder, one in zip(folders, read, strict=True)
-        if one.rows is not None
-        for _ in range(one.rows.num_rows)
-    ]
+    owners: list[str] = []
+    for folder, one in zip(folders, read, strict=True):
+        owners += [folder.name] * (0 if one.rows is None else one.rows.num_rows)
     own = compute.equal(joined["trial_id"], pyarrow.array(owners, pyarrow.string()))
     whole = compute.all(compute.fill_null(own, False), min_count=0).as_py()
     return bool(whole) and (newest is None or newest <= SCHEMA_VERSION)
