@@ -204,7 +204,7 @@ def report(
         bool, typer.Option("--include-stopped", help="List what was stopped early, too.")
     ] = False,
 ) -> None:
-    """Print a search's table and answer, and write them, with figures, as one HTML file."""
+    """Print a search's table and answer, and write them, with a figure, as one HTML file."""
     if figure is not None or (to is not None and to.suffix in FIGURE_SUFFIXES):
         if table is not None:
             raise ConfigError("--table: got a figure as well; ask for one of them")
