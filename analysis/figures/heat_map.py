@@ -147,8 +147,8 @@ def heat_map_figure(results: SearchResults, settings: Sequence[str] = ()) -> Dra
     if groups > MAX_PANELS:
         caption += f" The {MAX_PANELS} of {groups} combinations of the other settings with the "
         caption += "highest means."
-    if not settings and len(pairs) > MAX_PAIRS:
-        caption += f" {len(pairs) - MAX_PAIRS} other pairs of settings can be drawn as well."
+    if len(pairs) > MAX_PAIRS:
+        caption += f" {MAX_PAIRS} of {len(pairs)} pairs of settings are drawn unless named."
     shown = cells[cells["group"].isin(best)]
     figure = draw_heat_map(shown, (setting_title(x), setting_title(y)), labels, split)
     title = f"Accuracy by {setting_title(x)} and {setting_title(y)}"
