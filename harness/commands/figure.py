@@ -19,8 +19,8 @@ def write_one_figure(folders: list[Path], name: str | None, to: Path | None) -> 
     Args:
         folders: Of one search.
         name: As ``analysis.figures.make_figures`` takes it; None: the main one.
-        to: File that ends in one of ``FIGURE_SUFFIXES``; None: named after the figure, in the search's
-            folder, as SVG.
+        to: File that ends in one of ``FIGURE_SUFFIXES``; None: named after the figure, in the
+            search's folder, as SVG.
 
     Raises:
         ConfigError: Several searches, an unknown name, or a file that cannot be.
