@@ -12,6 +12,9 @@ Reads the files of search folders only; needs neither torch nor Ray. In a notebo
 Each function says what its columns mean. Accuracies are fractions; a missing setting (temperature,
 where KD is off) is a value like any other, and no row is lost by grouping.
 
+Where a scheduler stopped trials early, give comparisons ``without_stopped(results)``, as the report
+does: the replicates of a configuration that happened to go on are not a fair sample of it.
+
 The frames behind the figures are here too (``main_effects``, ``pareto_points``), and
 ``make_figures`` draws them; matplotlib is loaded when one of these names is first used.
 """
@@ -24,8 +27,10 @@ from analysis.cost import cost
 from analysis.interaction import Change, interactions, pool_and_kd
 from analysis.load import SearchResults, load, load_search, read_record
 from analysis.matrix import architecture_matrix
+from analysis.protocol import protocol_choices
 from analysis.published import beside_published
 from analysis.scores import scores
+from analysis.searches import leaders, protocol_differences
 from analysis.similarity import pool_similarity, similarity_correlations
 from analysis.stopped import without_stopped
 from analysis.summary import summarise
@@ -66,6 +71,7 @@ __all__ = [
     "importances",
     "interactions",
     "leaderboard",
+    "leaders",
     "learning_curves",
     "load",
     "load_search",
@@ -77,6 +83,8 @@ __all__ = [
     "pareto_points",
     "pool_and_kd",
     "pool_similarity",
+    "protocol_choices",
+    "protocol_differences",
     "read_record",
     "scores",
     "similarity_correlations",

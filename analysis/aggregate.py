@@ -98,7 +98,8 @@ def by_setting(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFram
     distilled set.
 
     Args:
-        results: A search, finished or not.
+        results: A search, finished or not; where trials were stopped early, compare
+            ``analysis.without_stopped`` of it.
         metric: ``validation/unseen_mean`` or ``test/unseen_mean``; ``metric_split`` says which
             split is used.
 
@@ -156,7 +157,8 @@ def configurations(results: SearchResults) -> pd.DataFrame:
     """Return a row for each configuration, split and group of students.
 
     Args:
-        results: A search, finished or not.
+        results: A search, finished or not; where trials were stopped early, compare
+            ``analysis.without_stopped`` of it.
 
     Returns:
         In the order of ``list_configurations``; every configuration has a row for every split and

@@ -97,7 +97,8 @@ def best_values(
     values: at a main-model probability of 1 the distribution of the others plays no part.
 
     Args:
-        results: A search, finished or not.
+        results: A search, finished or not; where trials were stopped early, compare
+            ``analysis.without_stopped`` of it.
         setting: Its dotted name; by default ``searched_setting``.
         metric: As in ``analysis.aggregate.by_setting``.
 

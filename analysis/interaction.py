@@ -154,7 +154,7 @@ def pool_and_kd(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFra
 
 
 def interaction_words(frame: pd.DataFrame) -> list[str]:
-    """Say what a frame of interactions says: a line for each square.
+    """Say what a frame of interactions says: a line for each square that has a replicate.
 
     Args:
         frame: As ``interactions`` or ``pool_and_kd`` returns it.
@@ -164,6 +164,8 @@ def interaction_words(frame: pd.DataFrame) -> list[str]:
     for _, square in frame.groupby(keys, sort=False, dropna=False):
         row = dict(zip(square["effect"], square.itertuples(), strict=True))
         both = row["interaction"]
+        if both.n == 0:
+            continue  # no replicate has all four corners yet
         start = f"{both.group}: " if both.group else ""
         first, second = (
             f"{name} {setting_text(before)} to {setting_text(after)}"

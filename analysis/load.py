@@ -64,6 +64,8 @@ class SearchResults:
       seconds; what a set costs to make is ``distill_cost_s``, also where it came from the store
     - further metrics and timings that a record holds, under their own names
     - ``peak_gib``: peak memory
+    - ``distill/gpu_s``, ``distill/peak_gib`` and so on: GPU-seconds and peak memory of each of
+      ``harness.schema.PHASES``; NaN for a phase that was not run, and GPU-seconds on the CPU
     - ``device``, ``notes``: texts; empty where there are none
     - ``fired``: names of the diagnostics that fired, joined by ``, ``
     """
@@ -136,7 +138,7 @@ def load_search(folder: Path | str) -> SearchResults:
     ids = [trial.trial_id for trial in planned]
     trials = pd.DataFrame(
         {
-            "trial_id": ids,
+            "trial_id": pd.Series(ids, dtype="str"),
             "status": [one.status for one in read],
             "replicate": np.array([trial.replicate for trial in planned], dtype="int64"),
             **{name: [_compact(trial.point.get(name)) for trial in planned] for name in varied},
@@ -260,7 +262,8 @@ def _parse_planned(line: bytes, varied: tuple[str, ...]) -> _Planned:
 def _settings(planned: Iterable[_Planned]) -> pd.DataFrame:
     flat = [{"trial_id": trial.trial_id, **flatten(trial.config)} for trial in planned]
     names = dict.fromkeys(["trial_id", *(name for one in flat for name in one)])
-    return pd.DataFrame({name: [_compact(one.get(name)) for one in flat] for name in names})
+    frame = pd.DataFrame({name: [_compact(one.get(name)) for one in flat] for name in names})
+    return frame.astype({"trial_id": "str"})  # also of an empty plan, whose lists have no type
 
 
 def _compact(value: Any) -> Any:

@@ -25,7 +25,8 @@ def architecture_matrix(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd
     """Return the accuracy of each student for each configuration, and its drop.
 
     Args:
-        results: A search, finished or not.
+        results: A search, finished or not; where trials were stopped early, compare
+            ``analysis.without_stopped`` of it.
         metric: Says which split: ``analysis.aggregate.metric_split``.
 
     Returns:
@@ -44,16 +45,19 @@ def architecture_matrix(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd
     rows = student_rows(results, split)
     main = seed_accuracies(rows, MAIN)
     of_student = {name: seed_accuracies(rows, name) for name in rows["student"].unique()}
+    firsts = rows.drop_duplicates(["trial_id", "student"])
     records: list[dict[str, Any]] = []
     for settings, trials in list_configurations(results):
-        own = rows[rows["trial_id"].isin(trials["trial_id"])]
-        for student in own["student"].unique():
+        own = firsts[firsts["trial_id"].isin(trials["trial_id"])].drop_duplicates("student")
+        of_main = sample_of(trials, main)
+        for student, main_model, in_pool in zip(
+            own["student"], own["main_model"], own["student_in_pool"], strict=True
+        ):
             sample = sample_of(trials, of_student[student])
             found = bootstrap_interval(sample)
-            drop = paired_difference(subtract(sample_of(trials, main), sample))
-            first = own[own["student"] == student].iloc[0]
+            drop = paired_difference(subtract(of_main, sample))
             values = (
-                split, first["main_model"], student, bool(first["student_in_pool"]),
+                split, main_model, student, bool(in_pool),
                 *found, drop.mean, drop.low, drop.high,
             )  # fmt: skip
             records.append({**settings, **dict(zip(MATRIX_COLUMNS, values, strict=True))})

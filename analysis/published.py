@@ -113,7 +113,8 @@ def beside_published(results: SearchResults) -> pd.DataFrame:
     control arm has no published counterpart.
 
     Args:
-        results: A search, finished or not.
+        results: A search, finished or not; where trials were stopped early, compare
+            ``analysis.without_stopped`` of it.
 
     Returns:
         A row for each published cell, configuration and student.

@@ -5,16 +5,29 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic_core import from_json
+from pydantic_core import SchemaValidator, ValidationError, core_schema, from_json
 
-from harness.schema import QUICK, TEST_UNSEEN_MEAN, UNSEEN_MEAN
+from harness.schema import PHASES, QUICK, TEST_UNSEEN_MEAN, UNSEEN_MEAN
 
 METRICS = (UNSEEN_MEAN, "validation/main", TEST_UNSEEN_MEAN, "test/main", QUICK)
 """Columns of metrics that a frame of trials always has; a record may hold more."""
 TIMINGS = ("distill_s", "distill_cost_s", "quick_s", "eval_s", "control_s", "store_s")
 """Columns of seconds that a frame of trials always has; a record may hold more."""
+GPU_SECONDS = {phase: f"{phase}/gpu_s" for phase in PHASES}
+"""Column of the GPU-seconds of each phase."""
+PEAKS_GIB = {phase: f"{phase}/peak_gib" for phase in PHASES}
+"""Column of the peak memory of each phase."""
 DIAGNOSTIC_COLUMNS = ("trial_id", "diagnostic", "fired", "value", "threshold", "meaning")
 """Columns of a frame of diagnostics."""
+
+
+# The long lists of a record (matching loss, draws) are read over: no objects are made of them.
+_PARTS = (
+    "schema_version", "status", "stopped", "metrics", QUICK, "timings", "peak_gib", "phases", "gpu",
+    "device", "notes", "diagnostics",
+)  # fmt: skip
+_ANY = core_schema.typed_dict_field(core_schema.any_schema(), required=False)
+_READER = SchemaValidator(core_schema.typed_dict_schema(dict.fromkeys(_PARTS, _ANY)))
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
@@ -23,6 +36,15 @@ def parse_object(text: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError(f"got {type(data).__name__}, expected a JSON object")
     return data
+
+
+def parse_parts(text: bytes) -> dict[str, Any]:
+    """Parse what analysis keeps of a ``trial.json``; ValueError says what is wrong."""
+    try:
+        found: dict[str, Any] = _READER.validate_json(text)
+    except ValidationError:
+        return parse_object(text)  # which says the same in a line
+    return found
 
 
 def summarise_record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,8 +57,9 @@ def summarise_record(record: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         Metrics by name (fractions), the last quick score as ``validation/quick``, timings by name
-        (seconds), ``peak_gib``, ``device``, ``notes`` (joined by ``; ``), ``diagnostics`` (a list
-        of tables).
+        (seconds), ``peak_gib``, of each phase ``<phase>/gpu_s`` (not of a trial without a GPU,
+        which has none to spend) and ``<phase>/peak_gib``, ``device``, ``notes`` (joined by
+        ``; ``), ``diagnostics`` (a list of tables).
     """
     found: dict[str, Any] = {}
     for name, value in _items(record.get("metrics")):
@@ -48,6 +71,12 @@ def summarise_record(record: Mapping[str, Any]) -> dict[str, Any]:
         if name.endswith("_s"):
             found[name] = _number(value)
     found["peak_gib"] = _number(record.get("peak_gib"))
+    on_gpu = isinstance(record.get("gpu"), dict)
+    for phase, spent in _items(record.get("phases")):
+        if phase in PHASES and isinstance(spent, dict):
+            found[PEAKS_GIB[phase]] = _number(spent.get("peak_gib"))
+            if on_gpu:
+                found[GPU_SECONDS[phase]] = _number(spent.get("gpu_s"))
     if isinstance(device := record.get("device"), str):
         found["device"] = device
     if isinstance(notes := record.get("notes"), list):
@@ -69,17 +98,22 @@ def record_columns(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         - ``validation/unseen_mean`` ... : float64, fractions; NaN where there is none
         - ``distill_s`` ... : float64, seconds
-        - ``peak_gib``, and further metrics and timings by name: float64
+        - ``peak_gib``, ``<phase>/gpu_s`` and ``<phase>/peak_gib`` of each phase, and further
+          metrics and timings by name: float64
         - ``device``, ``notes``: texts, empty where there are none
         - ``fired``: names of the diagnostics that fired, joined by ``, ``; empty where none did
     """
     summaries = list(summaries)
     texts = ("device", "notes")
-    plain = {*METRICS, *TIMINGS, "peak_gib", "diagnostics", *texts}
-    more = sorted({name for summary in summaries for name in summary} - plain)
+    always = (*METRICS, *TIMINGS, "peak_gib", *GPU_SECONDS.values(), *PEAKS_GIB.values())
+    more = sorted(
+        {name for summary in summaries for name in summary}.difference(
+            always, texts, ("diagnostics",)
+        )
+    )
     columns: dict[str, Any] = {
         name: np.array([summary.get(name, np.nan) for summary in summaries], dtype="float64")
-        for name in (*METRICS, *TIMINGS, "peak_gib", *more)
+        for name in (*always, *more)
     }
     for name in texts:
         columns[name] = pd.Series([summary.get(name, "") for summary in summaries], dtype="str")

@@ -79,13 +79,18 @@ def sample_of(trials: pd.DataFrame, accuracies: pd.DataFrame) -> pd.DataFrame:
         Fractions without NaN; index ``replicate``, sorted, each once (a random search may draw a
         configuration twice, and equal seeds give equal sets); a column for each student seed.
     """
-    own = trials[trials["trial_id"].isin(accuracies.index)]
-    own = own.drop_duplicates("replicate").sort_values("replicate")
-    found = accuracies.loc[own["trial_id"]].set_axis(own["replicate"], axis=0)
-    found = found.dropna(axis=1, how="all")
-    if found.isna().to_numpy().any():
-        found = found.T.fillna(found.mean(axis=1)).T
-    return found
+    # Arrays, since a report asks for thousands of samples, and each step of a frame takes long.
+    rows = accuracies.index.get_indexer(pd.Index(trials["trial_id"]))
+    there = rows >= 0
+    replicates, first = np.unique(trials["replicate"].to_numpy()[there], return_index=True)
+    values = accuracies.to_numpy(dtype="float64")[rows[there][first]]
+    known = ~np.isnan(values)
+    seeds = known.any(axis=0)
+    values, known = values[:, seeds], known[:, seeds]
+    if not known.all():
+        values = np.where(known, values, np.nanmean(values, axis=1, keepdims=True))
+    index = pd.Index(replicates, name="replicate")
+    return pd.DataFrame(values, index=index, columns=accuracies.columns[seeds])
 
 
 def shared_sample(samples: Sequence[pd.DataFrame]) -> NDArray[np.float64]:

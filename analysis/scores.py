@@ -85,7 +85,8 @@ def scores(results: SearchResults, baselines: SearchResults | None = None) -> pd
     """Return IOR, HLR, LRS and ARS of each configuration and student.
 
     Args:
-        results: A search, finished or not.
+        results: A search, finished or not; where trials were stopped early, compare
+            ``analysis.without_stopped`` of it.
         baselines: Another search to look for ``random-real`` and ``full-data`` in as well. Rows
             match where dataset, protocol, ipc, student, replicate and the whole recipe are equal.
 

@@ -60,7 +60,8 @@ def pool_similarity(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.Dat
     """Return the pools, nearest to the main model first, with convergence and gain.
 
     Args:
-        results: A search, finished or not.
+        results: A search, finished or not; where trials were stopped early, compare
+            ``analysis.without_stopped`` of it.
         metric: Of the gain; as in ``analysis.aggregate.by_setting``.
 
     Returns:

@@ -3,16 +3,15 @@
 from dataclasses import replace
 
 import pandas as pd
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from analysis.aggregate import configuration_texts
 from analysis.load import SearchResults
+from analysis.render import Table, make_cells
 from analysis.words import percent
 
-HEADER = ("configuration", "trials", "iteration", "quick %")
-CAPTION = (
+STOPPED_COLUMNS = ("configuration", "trials", "iteration", "quick")
+"""Columns of ``stopped_configurations``."""
+_CAPTION = (
     "Stopped early, in no comparison: where a configuration's furthest trial stopped, and the "
     "validation accuracy of two quick students there: not that of the unseen students above."
 )
@@ -31,30 +30,42 @@ def without_stopped(results: SearchResults) -> SearchResults:
     return replace(results, trials=trials.reset_index(drop=True), rows=rows)
 
 
-def stopped_cells(results: SearchResults) -> list[tuple[str, ...]]:
-    """Return a row of text for each configuration that was stopped, the furthest and best first.
+def stopped_configurations(results: SearchResults) -> pd.DataFrame:
+    """Return the configurations of which a trial was stopped early.
 
-    The columns are those of ``HEADER``.
+    Args:
+        results: A search, finished or not.
+
+    Returns:
+        A row for each, the furthest and best first.
+
+        - ``configuration``: its varied settings in words
+        - ``trials``: how many of its trials were stopped
+        - ``iteration``: where the furthest of them stopped
+        - ``quick``: its last quick validation score, a fraction; NaN where it has none
     """
     joined = results.trials.merge(results.stopped, on="trial_id", validate="one_to_one")
-    cells = []
-    keys = configuration_texts(joined, results.varied)
-    for text, part in joined.assign(text=keys).groupby("text", sort=False):
+    records = []
+    texts = configuration_texts(joined, results.varied)
+    for text, part in joined.assign(text=texts).groupby("text", sort=False):
         furthest = part.sort_values(["iteration", "quick"], na_position="first").iloc[-1]
-        order = (int(furthest["iteration"]), float(furthest["quick"]))
-        cells.append((order, (str(text), str(len(part)), str(order[0]), percent(order[1]))))
-    return [row for _, row in sorted(cells, key=lambda cell: cell[0], reverse=True)]
+        found = (text, len(part), int(furthest["iteration"]), float(furthest["quick"]))
+        records.append(dict(zip(STOPPED_COLUMNS, found, strict=True)))
+    frame = pd.DataFrame(records, columns=list(STOPPED_COLUMNS))
+    return frame.sort_values(["iteration", "quick"], ascending=False, ignore_index=True)
 
 
 def stopped_table(results: SearchResults) -> Table:
-    """Return ``stopped_cells`` as a table for a terminal."""
-    table = Table(caption=Text(CAPTION), box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column(Text(HEADER[0]), overflow="fold")
-    for name in HEADER[1:]:
-        table.add_column(Text(name), justify="right", no_wrap=True)
-    for row in stopped_cells(results):
-        table.add_row(*map(Text, row))
-    return table
+    """Return ``stopped_configurations`` as a table."""
+    frame = stopped_configurations(results)
+    columns = {
+        "configuration": list(frame["configuration"]),
+        "trials": [str(value) for value in frame["trials"]],
+        "iteration": [str(value) for value in frame["iteration"]],
+        "quick %": [percent(value) for value in frame["quick"]],
+    }
+    title = f"Stopped early: {results.title}"
+    return Table("stopped", title, frame, make_cells(columns, 1, []), _CAPTION)
 
 
 def describe_stopped(results: SearchResults) -> list[str]:

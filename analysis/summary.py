@@ -1,5 +1,7 @@
 """The answer to a search's question, in plain words."""
 
+from typing import NamedTuple
+
 import pandas as pd
 
 from analysis.aggregate import by_setting, configuration_text
@@ -11,31 +13,51 @@ from analysis.words import split_of
 from harness.schema import FINISHED, STATUSES, TEST
 
 
-def summarise(results: SearchResults) -> str:
+class Answer(NamedTuple):
+    """What a search says, in lines of text."""
+
+    lines: list[str]
+    """The answer: the best value or configuration with its mean, interval and n, whether others may
+    be as good, and its test accuracy."""
+    details: list[str]
+    """The best value beside each combination of the other settings, where there are several, and
+    how pool and KD act together."""
+    notes: list[str]
+    """What is missing, diverged or was stopped early."""
+
+
+def find_answer(results: SearchResults) -> Answer:
     """Answer the search's question in plain words.
 
     Args:
         results: A search, finished or not.
-
-    Returns:
-        Lines of text: the best value or configuration with its mean, interval and n; whether
-        others may be as good; its test accuracy; what is missing, and what was stopped early.
     """
-    every, results = results, without_stopped(results)
-    frame = by_setting(results)
+    compared = without_stopped(results)
+    frame = by_setting(compared)
     done = frame[frame["n"] > 0]
+    lines: list[str] = []
+    details: list[str] = []
     if not len(done):
-        ok = (results.trials["status"] == "ok").any()
+        ok = (compared.trials["status"] == "ok").any()
         none = "No unseen student has an accuracy yet: none was evaluated, or all diverged"
         lines = [none if ok else "Nothing finished yet"]
-    elif searched_setting(results) is not None:
-        values = best_values(results)
-        lines = [line for row in values.itertuples() for line in value_words(row)]
-        lines = lines or _best_configuration(done, results.varied)
-    else:
-        lines = _best_configuration(done, results.varied)
-    lines += interaction_words(pool_and_kd(results))
-    return "\n".join([*lines, *_unfinished(every.trials["status"]), *describe_stopped(every)])
+    elif searched_setting(compared) is not None:
+        values = best_values(compared)
+        words = [line for row in values.itertuples() for line in value_words(row)]
+        if len(values) > 1:
+            details = words
+        else:
+            lines = words
+    lines = lines or _best_configuration(done, results.varied)
+    details += interaction_words(pool_and_kd(compared))
+    notes = [*_unfinished(results.trials["status"]), *describe_stopped(results)]
+    return Answer(lines, details, notes)
+
+
+def summarise(results: SearchResults) -> str:
+    """Return all lines of ``find_answer`` as one text."""
+    answer = find_answer(results)
+    return "\n".join([*answer.lines, *answer.details, *answer.notes])
 
 
 def status_counts(statuses: pd.Series) -> list[tuple[str, int]]:

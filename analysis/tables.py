@@ -10,7 +10,7 @@ from analysis.aggregate import METRIC_COLUMNS, by_setting, list_configurations, 
 from analysis.answers import subtract
 from analysis.bootstrap import best_shares, resampled_means
 from analysis.load import SearchResults
-from analysis.render import Cells, Table, make_cells, markdown, terminal
+from analysis.render import Cells, Table, make_cells, terminal
 from analysis.samples import sample_of, seed_accuracies, shared_sample, student_rows
 from analysis.statistics import holm, interquartile_mean, paired_difference
 from analysis.words import interval, percent, split_of
@@ -29,7 +29,8 @@ def leaderboard(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFra
     """Return the configurations, best mean first, and how sure their order is.
 
     Args:
-        results: A search, finished or not.
+        results: A search, finished or not; where trials were stopped early, compare
+            ``analysis.without_stopped`` of it.
         metric: As in ``analysis.aggregate.by_setting``.
 
     Returns:
@@ -150,12 +151,3 @@ def terminal_table(frame: pd.DataFrame, title: str) -> RichTable:
         title: Line above the table.
     """
     return terminal(table_cells(frame, test=False), title, table_caption(frame))
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """Return the same table in Markdown, its caption below.
-
-    Args:
-        frame: As ``analysis.aggregate.by_setting`` returns it.
-    """
-    return markdown(table_cells(frame), table_caption(frame))

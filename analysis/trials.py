@@ -1,16 +1,21 @@
-"""Trial folders: status, record and rows of each, many at a time."""
+"""Trial folders: status, record and rows of each, many at a time.
+
+Ten thousand small files cost what opening and decoding each costs. They are read in parts: the rows
+of a part become one table before the next is read, so that what was decoded is freed at once, and
+are looked at as a whole, since that is quick; one by one only to find a culprit.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow
 from pyarrow import compute, parquet
 
-from analysis.records import parse_object, summarise_record
+from analysis.records import parse_parts, summarise_record
 from harness.errors import ResultError
 from harness.schema import (
     COLUMNS,
@@ -29,8 +34,10 @@ _ARROW_TYPES = {
     "bool": pyarrow.bool_(),
 }
 _SCHEMA = pyarrow.schema([(column.name, _ARROW_TYPES[column.type]) for column in COLUMNS])
-# Reading waits for the file system, and pyarrow decodes without the interpreter's lock.
-_THREADS = 8
+_PART = 128
+# One reads while another decodes, without the interpreter's lock; more than there are cores wait
+# for each other.
+_THREADS = min(8, max(2, os.cpu_count() or 1))
 
 
 class Trial(NamedTuple):
@@ -42,10 +49,13 @@ class Trial(NamedTuple):
     """As ``analysis.records.summarise_record`` returns it; empty without a record."""
     stopped: tuple[int, float] | None = None
     """Iteration at which it was stopped early, and its last quick score (NaN: none)."""
-    rows: pyarrow.Table | None = None
-    """Its rows, where it finished."""
     warning: str = ""
     """What is wrong with its files."""
+
+
+class _Read(NamedTuple):
+    trial: Trial
+    rows: pyarrow.Table | None = None
 
 
 def read_trials(folders: Sequence[Path]) -> tuple[list[Trial], pyarrow.Table]:
@@ -61,37 +71,42 @@ def read_trials(folders: Sequence[Path]) -> tuple[list[Trial], pyarrow.Table]:
     Raises:
         ResultError: A file was written by a newer version.
     """
+    parts = [folders[at : at + _PART] for at in range(0, len(folders), _PART)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        trials = list(pool.map(_read_trial, folders))
-    joined = _join(trials)
-    # Looked at as a whole, since that is quick; one by one only to find the culprit.
-    if not _are_sound(joined, folders, trials):
-        trials = [_checked(trial, folder) for trial, folder in zip(trials, folders, strict=True)]
-        joined = _join(trials)
-    return trials, joined
+        read = list(pool.map(_read_part, parts))
+    return [trial for trials, _ in read for trial in trials], _join(rows for _, rows in read)
 
 
-def _read_trial(folder: Path) -> Trial:
+def _read_part(folders: Sequence[Path]) -> tuple[list[Trial], pyarrow.Table]:
+    read = [_read_trial(folder) for folder in folders]
+    joined = _join(one.rows for one in read)
+    if not _are_sound(joined, folders, read):
+        read = [_checked(one, folder) for one, folder in zip(read, folders, strict=True)]
+        joined = _join(one.rows for one in read)
+    return [one.trial for one in read], joined
+
+
+def _read_trial(folder: Path) -> _Read:
     path = folder / TRIAL_FILE
     try:
         try:
             text = path.read_bytes()
         except FileNotFoundError:
-            return Trial("not_run")
-        record = parse_object(text)
+            return _Read(Trial("not_run"))
+        record = parse_parts(text)
         _check_version(record.get("schema_version"), path)
         status = record.get("status")
         if status not in STATUSES:
             raise ValueError(f"status is {status!r}, expected one of {', '.join(STATUSES)}")
-        summary = summarise_record(record)
+        trial = Trial(str(status), summarise_record(record))
         if status == "stopped_early":
-            return Trial(str(status), summary, _stop(record))
+            return _Read(trial._replace(stopped=_stop(record)))
         if status not in FINISHED:
-            return Trial(str(status), summary)
+            return _Read(trial)
         path = folder / EVALUATIONS_FILE
-        return Trial(str(status), summary, rows=_read_rows(path))
+        return _Read(trial, _read_rows(path))
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        return _unreadable(path, error)
+        return _Read(_unreadable(path, error))
 
 
 def _unreadable(path: Path, error: Exception) -> Trial:
@@ -111,7 +126,8 @@ def _stop(record: Mapping[str, Any]) -> tuple[int, float]:
 def _read_rows(path: Path) -> pyarrow.Table:
     # Bytes, not the path: out of that, pyarrow would read columns such as a folder "ipc=1".
     # One thread: the files are small and many.
-    table = parquet.ParquetFile(pyarrow.BufferReader(path.read_bytes())).read(use_threads=False)
+    file = parquet.ParquetFile(pyarrow.BufferReader(path.read_bytes()), pre_buffer=False)
+    table = file.read(use_threads=False)
     if table.schema.equals(_SCHEMA):
         return table
     # The version first: a newer file may well have other columns.
@@ -124,41 +140,45 @@ def _read_rows(path: Path) -> pyarrow.Table:
     return table.select(_SCHEMA.names).cast(_SCHEMA)
 
 
-def _join(trials: Sequence[Trial]) -> pyarrow.Table:
-    tables = [trial.rows for trial in trials if trial.rows is not None]
+def _join(tables: Iterable[pyarrow.Table | None]) -> pyarrow.Table:
+    found = [table for table in tables if table is not None]
     # One chunk a column: pandas converts chunk by chunk, and there is one a trial.
-    return pyarrow.concat_tables([_SCHEMA.empty_table(), *tables]).combine_chunks()
+    return pyarrow.concat_tables([_SCHEMA.empty_table(), *found]).combine_chunks()
 
 
-def _are_sound(joined: pyarrow.Table, folders: Sequence[Path], trials: Sequence[Trial]) -> bool:
+def _are_sound(joined: pyarrow.Table, folders: Sequence[Path], read: Sequence[_Read]) -> bool:
     """Whether all rows are whole, of their own trial, and of a version that is known."""
     try:
         joined.validate(full=True)  # a damaged text must not come up later, in pandas
     except pyarrow.ArrowException:
         return False
     newest = compute.max(joined["schema_version"]).as_py()
-    counts = [0 if trial.rows is None else trial.rows.num_rows for trial in trials]
-    owners = np.repeat(np.array([folder.name for folder in folders], dtype="object"), counts)
+    owners = [
+        folder.name
+        for folder, one in zip(folders, read, strict=True)
+        if one.rows is not None
+        for _ in range(one.rows.num_rows)
+    ]
     own = compute.equal(joined["trial_id"], pyarrow.array(owners, pyarrow.string()))
     whole = compute.all(compute.fill_null(own, False), min_count=0).as_py()
     return bool(whole) and (newest is None or newest <= SCHEMA_VERSION)
 
 
-def _checked(trial: Trial, folder: Path) -> Trial:
+def _checked(read: _Read, folder: Path) -> _Read:
     """Return a trial whose rows are looked at by themselves."""
-    if trial.rows is None:
-        return trial
+    if read.rows is None:
+        return read
     path = folder / EVALUATIONS_FILE
     try:
-        trial.rows.validate(full=True)
-        for version in trial.rows["schema_version"].unique().to_pylist():
+        read.rows.validate(full=True)
+        for version in read.rows["schema_version"].unique().to_pylist():
             _check_version(version, path)
-        owners = set(trial.rows["trial_id"].to_pylist())
+        owners = set(read.rows["trial_id"].to_pylist())
         if not owners <= {folder.name}:
             raise ValueError(f"it holds rows of trial {', '.join(sorted(map(str, owners)))}")
     except (ValueError, pyarrow.ArrowException) as error:
-        return _unreadable(path, error)
-    return trial
+        return _Read(_unreadable(path, error))
+    return read
 
 
 def _check_version(version: object, path: Path) -> None:

@@ -12,6 +12,7 @@ from analysis.matrix import matrix_table
 from analysis.published import published_table
 from analysis.render import Table, csv, latex, markdown
 from analysis.scores import scores_table
+from analysis.searches import compare
 from analysis.similarity import similarity_table
 from analysis.stopped import without_stopped
 from analysis.tables import leaderboard_table
@@ -60,6 +61,7 @@ def write_tables(
     """Write tables to a file, whose suffix says how: ``.md``, ``.tex`` (booktabs) or ``.csv``.
 
     A CSV file holds the numbers of one table, of all searches, under a first column ``search``.
+    The others begin with what compares several searches, unless tables are named.
 
     Args:
         searches: As ``analysis.load.load`` returns them.
@@ -76,7 +78,8 @@ def write_tables(
     if path.suffix == ".csv":
         text = _one_csv(searches, names or ["leaderboard"])
     else:
-        parts = [table for results in searches for table in make_tables(results, names)]
+        parts = [] if names else compare(searches)
+        parts += [table for results in searches for table in make_tables(results, names)]
         if path.suffix == ".md":
             text = "\n".join(f"## {t.title}\n\n{markdown(t.cells, t.caption)}" for t in parts)
         else:

@@ -204,7 +204,12 @@ def report(
         bool, typer.Option("--include-stopped", help="List what was stopped early, too.")
     ] = False,
 ) -> None:
-    """Print a search's table and answer, and write them, with a figure, as one HTML file."""
+    """Print a search's table and answer, and write all about it as one HTML file.
+
+    The file needs nothing beside it: the answer, tables that sort by a click, figures, distilled
+    images, what did not finish, protocol and provenance. Several searches are compared, and what
+    was chosen differently in them is listed.
+    """
     if figure is not None or (to is not None and to.suffix in FIGURE_SUFFIXES):
         if table is not None:
             raise ConfigError("--table: got a figure as well; ask for one of them")
@@ -216,6 +221,7 @@ def report(
     from analysis.load import load
     from analysis.render import terminal
     from analysis.report import write_report
+    from analysis.searches import compare
     from analysis.stopped import stopped_table, without_stopped
     from analysis.summary import summarise
     from analysis.tables import terminal_table
@@ -228,12 +234,16 @@ def report(
             frame = by_setting(without_stopped(results))
             console.print(terminal_table(frame, results.title or results.name))
             if include_stopped and len(results.stopped):
-                console.print(stopped_table(results))
+                shown = stopped_table(results)
+                console.print(terminal(shown.cells, shown.title, shown.caption))
             _say(summarise(results))
         elif to is None:
             for shown in make_tables(results, [table]):
                 console.print(terminal(shown.cells, shown.title, shown.caption))
-    if table is not None and to is None:
+    if table is None:
+        for shown in compare(searches):
+            console.print(terminal(shown.cells, shown.title, shown.caption))
+    elif to is None:
         return
     path = to or out[0] / "report.html"
     if not path.parent.is_dir():

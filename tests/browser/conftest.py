@@ -4,6 +4,7 @@ Debian's ``chromium`` and ``chromium-driver``; where they are not, browser tests
 page ends as a picture in the folder that ``make test-browser`` prints.
 """
 
+import base64
 import json
 import os
 import re
@@ -22,6 +23,10 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = Path(os.environ.get("HARNESS_SCREENSHOTS", ROOT / "build" / "screenshots"))
+PHONE = 390
+"""Points that a phone is wide."""
+_TALLEST = 16_000
+"""Pixels of a picture; Chromium draws nothing below."""
 _TEXT = """
 const parts = [];
 const walk = (node) => {
@@ -75,6 +80,28 @@ class Browser:
         self.driver.save_screenshot(str(path))
         return path
 
+    def shoot_whole(self, name: str) -> Path:
+        """Save the whole page, also what is below the window, as wide as the window."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        path = SCREENSHOTS / f"{name}.png"
+        size = "return [window.innerWidth, document.documentElement.scrollHeight]"
+        width, height = self.driver.execute_script(size)
+        clip = {"x": 0, "y": 0, "width": width, "height": min(height, _TALLEST), "scale": 1}
+        asked = {"clip": clip, "captureBeyondViewport": True}
+        found = self.driver.execute_cdp_cmd("Page.captureScreenshot", asked)
+        path.write_bytes(base64.b64decode(found["data"]))
+        return path
+
+    def be_phone(self) -> None:
+        """Show pages as a phone of 390 points does, until the test ends."""
+        size = {"width": PHONE, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    def run_scripts(self, allowed: bool) -> None:
+        """Let the pages opened from now on run scripts, or not."""
+        value = {"value": not allowed}
+        self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", value)
+
     def errors(self) -> list[str]:
         """What the console has complained of since the last call."""
         entries = self.driver.get_log("browser")
@@ -120,9 +147,11 @@ def chromium() -> Iterator[webdriver.Chrome]:
 
 
 @pytest.fixture
-def browser(chromium: webdriver.Chrome) -> Browser:
+def browser(chromium: webdriver.Chrome) -> Iterator[Browser]:
     """A browser on an empty page, nothing remembered."""
     chromium.get("about:blank")
     for log in ("browser", "performance"):
         chromium.get_log(log)
-    return Browser(chromium)
+    yield Browser(chromium)
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

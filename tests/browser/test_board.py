@@ -8,7 +8,6 @@ import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,28 +129,3 @@ def shown_images(browser: Browser) -> list[Any]:
 def curves(browser: Browser) -> bool:
     """Whether a curve's table names the trial."""
     return bool(browser.find("scalar-card canvas, scalar-card svg")) and RUN in browser.text()
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of a stored search."""
-    folder = tmp_path_factory.mktemp("report") / "stored"
-    write_search(folder, 60, events=False)
-    subprocess.run(
-        [sys.executable, "-m", "harness", "report", str(folder)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    return folder / "report.html"
-
-
-def test_a_report_opens_from_disk(report: Path, browser: Browser) -> None:
-    browser.open(report)
-    assert browser.find("table")
-    figures = browser.find("svg, img")
-    assert figures
-    assert all(figure.size["width"] > 100 for figure in figures)
-    browser.shoot("report")
-    assert browser.errors() == []
-    assert browser.outside(report.as_uri()) == []

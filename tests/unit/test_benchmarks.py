@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import runner
+from analysis.load import load_search
+from benchmarks import loading, runner
 from benchmarks.__main__ import main
 from benchmarks.arms import ARMS, FLOOR, PLAIN, PLAIN_TUNED, arms_of, row_distance
 from benchmarks.cases import BENCHMARKS, CASES, SETTINGS, Case, Setting, select
@@ -387,3 +388,11 @@ def test_the_gpu_script_says_what_it_lacks(tmp_path: Path) -> None:
         "benchmarks/gpu.sh: torch sees no CUDA device here; run it where there is one\n"
     )
     assert not (tmp_path / "out" / "engine.tar").exists()
+
+
+def test_the_search_of_the_loading_benchmark(tmp_path: Path) -> None:
+    loading.make_search(tmp_path, 2)
+    results = load_search(tmp_path)
+    assert set(results.trials["status"]) == {"ok"}
+    assert len(results.rows) == 2 * len(loading.STUDENTS) * loading.SEEDS * 2
+    assert results.trials["distill/gpu_s"].tolist() == [90.5, 90.5]

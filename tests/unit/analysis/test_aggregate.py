@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,7 +18,7 @@ from analysis.aggregate import (
     setting_text,
 )
 from analysis.load import load_search
-from analysis.samples import student_rows
+from analysis.samples import sample_of, student_rows
 from harness.errors import ConfigError
 from harness.schema import TEST_UNSEEN_MEAN
 
@@ -226,3 +227,20 @@ def test_every_configuration_split_and_group_has_a_row(make_search: MakeSearch) 
     off = frame[(frame["kd.variant"] == "off") & (frame["split"] == "validation")]
     assert off["mean"].tolist() == pytest.approx([0.4, 0.9, 0.9, 0.5, 0.3])
     assert frame.loc[frame["kd.variant"] == "control", "n"].tolist() == [0] * 10
+
+
+def test_a_sample_is_a_row_a_replicate_and_a_column_a_student_seed() -> None:
+    trials = pd.DataFrame({"trial_id": ["c", "x", "a", "b"], "replicate": [2, 3, 0, 2]})
+    accuracies = pd.DataFrame(
+        [[0.1, 0.3, np.nan], [0.9, 0.9, 0.9], [0.5, np.nan, np.nan]],
+        index=pd.Index(["a", "b", "c"], name="trial_id"),
+        columns=pd.Index([0, 1, 2], name="student_seed"),
+    )
+    sample = sample_of(trials, accuracies)
+    # "b" draws replicate 2 again; "x" has no result; no set has student seed 2, and of "c" the
+    # missing one takes the mean of its others.
+    assert sample.index.tolist() == [0, 2]
+    assert sample.columns.tolist() == [0, 1]
+    assert sample.to_numpy().tolist() == [[0.1, 0.3], [0.5, 0.5]]
+    nothing = sample_of(trials.iloc[1:2], accuracies)
+    assert nothing.shape == (0, 0)

@@ -7,7 +7,7 @@ import pytest
 from analysis.aggregate import by_setting
 from analysis.load import SearchResults, load_search
 from analysis.report import write_report
-from analysis.stopped import describe_stopped, stopped_cells, stopped_table, without_stopped
+from analysis.stopped import describe_stopped, stopped_table, without_stopped
 from analysis.summary import summarise
 from tests.unit.analysis.conftest import MakeSearch
 
@@ -37,11 +37,9 @@ def test_a_configuration_of_which_one_was_stopped_is_in_no_comparison(
 
 
 def test_they_are_listed_furthest_first(results: SearchResults) -> None:
-    assert stopped_cells(results) == [
-        ("ipc = 10", "1", "4", "30.0"),
-        ("ipc = 20", "2", "2", "10.0"),
-    ]
-    assert stopped_table(results).row_count == 2
+    table = stopped_table(results)
+    assert table.cells.rows == (("ipc = 10", "1", "4", "30.0"), ("ipc = 20", "2", "2", "10.0"))
+    assert table.frame["quick"].tolist() == [0.3, 0.1]
 
 
 def test_it_says_how_many_where_and_at_which_scores(results: SearchResults) -> None:
@@ -55,9 +53,9 @@ def test_it_says_how_many_where_and_at_which_scores(results: SearchResults) -> N
 def test_the_report_lists_them_where_asked(results: SearchResults, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     write_report([results], path)
-    assert "<h2>Stopped early</h2>" not in path.read_text()
+    assert "<h3>Stopped early</h3>" not in path.read_text()
     write_report([results], path, include_stopped=True)
-    assert "<h2>Stopped early</h2>" in path.read_text()
+    assert "<h3>Stopped early</h3>" in path.read_text()
     assert "ipc = 20" in path.read_text()
 
 
@@ -71,7 +69,7 @@ def test_the_only_configuration_may_be_stopped(make_search: MakeSearch) -> None:
     stopped = {"status": "stopped_early"}
     results = load_search(make_search([{"students": {"mlp": [0.4]}}, {**stopped, "replicate": 1}]))
     assert len(by_setting(without_stopped(results))) == 0
-    assert stopped_cells(results) == [("(no setting varied)", "1", "2", "25.0")]
+    assert stopped_table(results).cells.rows == (("(no setting varied)", "1", "2", "25.0"),)
     assert summarise(results).startswith("Nothing") or "stopped early" in summarise(results)
 
 

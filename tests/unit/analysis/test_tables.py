@@ -9,7 +9,8 @@ from rich.table import Table
 
 from analysis.aggregate import by_setting
 from analysis.load import load_search
-from analysis.tables import markdown_table, table_cells, terminal_table
+from analysis.render import markdown
+from analysis.tables import table_caption, table_cells, terminal_table
 
 MakeSearch = Callable[..., Path]
 
@@ -81,7 +82,8 @@ def test_markdown_table(make_search: MakeSearch) -> None:
     trials = [
         {"point": {"note": "a|b"}, "students": {"mlp": [0.5]}, "replicate": n} for n in (0, 1)
     ]
-    text = markdown_table(by_setting(load_search(make_search(trials, varied=["note"]))))
+    frame = by_setting(load_search(make_search(trials, varied=["note"])))
+    text = markdown(table_cells(frame), table_caption(frame))
     lines = text.splitlines()
     assert lines[0] == "| note | accuracy % | 95% interval | std | n | test % | test interval |"
     assert lines[1] == "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"

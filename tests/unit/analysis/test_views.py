@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.cost import cost
+from analysis.cost import cost, cost_table
 from analysis.load import load_search
 from analysis.matrix import architecture_matrix, matrix_table
 from analysis.published import beside_published, published, published_table
@@ -199,6 +199,49 @@ def test_records_become_columns(make_search: MakeSearch) -> None:
     assert fired_diagnostics(results)["diagnostic"].tolist() == ["matching_loss_flat"]
     assert len(results.diagnostics) == 2
     assert unfinished(results)["status"].tolist() == ["oom", "not_run"]
+
+
+PHASES = {
+    "distill": {"peak_gib": 2.0, "used_gib": 3.0, "gpu_s": 5.0},
+    "evaluate": {"peak_gib": 1.0, "used_gib": 2.0, "gpu_s": 1.5},
+}
+
+
+def test_cost_by_phase(make_search: MakeSearch) -> None:
+    ran = {**RECORD, "device": "H200", "gpu": {"share": 0.5}, "phases": PHASES}
+    shared = {**ran, "phases": {"evaluate": {**PHASES["evaluate"], "peak_gib": 4.0, "gpu_s": 2.5}}}
+    on_cpu = {name: {**phase, "gpu_s": 0.0} for name, phase in PHASES.items()}
+    trials = [
+        {"point": {"ipc": 1}, "students": {"mlp": [0.5]}, "record": ran},
+        {"point": {"ipc": 1}, "students": {"mlp": [0.5]}, "record": shared, "replicate": 1},
+        {"point": {"ipc": 10}, "students": {"mlp": [0.5]}, "record": RECORD},
+        {"point": {"ipc": 50}, "students": {"mlp": [0.5]},
+         "record": {**RECORD, "gpu": None, "phases": on_cpu}},
+    ]  # fmt: skip
+    results = load_search(make_search(trials, varied=["ipc"]))
+    frame = cost(results).set_index("ipc")
+    # The second trial took its set from the store: it ran no distillation that could count.
+    assert frame["distill/gpu_s"].tolist() == pytest.approx([5.0, math.nan, math.nan], nan_ok=True)
+    assert frame["evaluate/gpu_s"].tolist() == pytest.approx([2.0, math.nan, math.nan], nan_ok=True)
+    assert frame["evaluate/peak_gib"].tolist() == pytest.approx([4.0, math.nan, 1.0], nan_ok=True)
+    assert frame["total_s"].tolist() == [14.0, 14.0, 14.0]
+    table = cost_table(results)
+    shown = dict(zip(table.cells.header, zip(*table.cells.rows, strict=True), strict=True))
+    assert shown["distill GPU-s"] == ("5.0", "-", "-")
+    assert shown["evaluate peak GiB"] == ("4.00", "-", "1.00")
+    assert not {"teacher GPU-s", "quick GPU-s", "quick s"} & set(shown)
+
+
+@pytest.mark.parametrize(
+    ("phases", "words"), [(PHASES, "recorded phases had no GPU"), ({}, "recorded no phases")]
+)
+def test_a_cost_without_gpu_is_said(
+    make_search: MakeSearch, phases: dict[str, Any], words: str
+) -> None:
+    trials = [{"students": {"mlp": [0.5]}, "record": {**RECORD, "phases": phases, "gpu": None}}]
+    table = cost_table(load_search(make_search(trials)))
+    assert words in table.caption
+    assert not [name for name in table.cells.header if "GPU" in name]
 
 
 def test_tables_as_files(probability_search: Path, tmp_path: Path) -> None:
