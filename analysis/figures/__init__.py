@@ -5,7 +5,6 @@ A file a figure. ``<noun>_points`` or the like makes the frame, and serves in a 
 report shows. ``make_figures`` makes all of a search.
 """
 
-from analysis.answers import MAIN_PROBABILITY
 from analysis.figures.accuracy import accuracy_points, draw_accuracy
 from analysis.figures.configurations import configuration_points, draw_configurations
 from analysis.figures.drawing import SUFFIXES, Drawn, figure_svg, write_figure
@@ -19,13 +18,8 @@ from analysis.figures.pairs import draw_pair_effects, pair_effects
 from analysis.figures.parallel import draw_parallel, parallel_lines
 from analysis.figures.pareto import draw_pareto, pareto_points
 
-# What the report calls them.
-main_probability_points = accuracy_points
-draw_main_probability = draw_accuracy
-
 __all__ = [
     "FIGURES",
-    "MAIN_PROBABILITY",
     "SUFFIXES",
     "Drawn",
     "accuracy_points",
@@ -38,7 +32,6 @@ __all__ = [
     "draw_importances",
     "draw_learning",
     "draw_main_effects",
-    "draw_main_probability",
     "draw_pair_effects",
     "draw_parallel",
     "draw_pareto",
@@ -47,7 +40,6 @@ __all__ = [
     "importances",
     "learning_curves",
     "main_effects",
-    "main_probability_points",
     "make_figures",
     "pair_effects",
     "parallel_lines",

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis.aggregate import metric_split
 from analysis.figures.drawing import Drawn
 from analysis.figures.measured import measure
-from analysis.figures.style import BLACK, WIDTH, finish, limit, reach, sets_words, shorten
+from analysis.figures.style import BLACK, WIDTH, finish, limit, reach, sets_words, wrap
 from analysis.load import SearchResults
 from harness.errors import ResultError
 from harness.schema import UNSEEN_MEAN, VALIDATION
@@ -44,7 +44,12 @@ def draw_configurations(points: pd.DataFrame, split: str = VALIDATION) -> Figure
         points: As ``configuration_points`` returns them, at least one.
         split: Images that the accuracies are on, for the axis.
     """
-    figure = Figure(figsize=(WIDTH, 0.9 + 0.5 * len(points)), layout="constrained")
+    texts = [
+        wrap(f"{text} (n = {n})", 70, 3)
+        for text, n in zip(points["configuration"], points["n"], strict=True)
+    ]
+    height = 0.35 + 0.15 * max(text.count("\n") + 1 for text in texts)
+    figure = Figure(figsize=(WIDTH, 0.9 + height * len(points)), layout="constrained")
     panel = figure.subplots()
     lines = np.arange(len(points))[::-1]
     panel.errorbar(
@@ -58,12 +63,12 @@ def draw_configurations(points: pd.DataFrame, split: str = VALIDATION) -> Figure
         markersize=7,
         capsize=4,
     )
-    for line, text, n in zip(lines, points["configuration"], points["n"], strict=True):
+    for line, text in zip(lines, texts, strict=True):
         # Above its line rather than beside it: settings are long and the figure is narrow.
-        label = shorten(f"{text} (n = {n})", 78)
-        panel.text(0.01, line + 0.22, label, transform=panel.get_yaxis_transform(), fontsize=8)
+        at = (0.01, line + 0.09 / height)
+        panel.text(*at, text, transform=panel.get_yaxis_transform(), fontsize=8, va="bottom")
     panel.set_yticks([])
-    panel.set_ylim(-0.5, len(points) - 0.3)
+    panel.set_ylim(-0.4, len(points) - 0.1)
     panel.set_xlabel(f"mean {split} accuracy of unseen students, %")
     limit(panel.set_xlim, points)
     finish(panel)

@@ -27,6 +27,7 @@ from analysis.figures.style import (
     limit,
     reach,
     spread_words,
+    tell_apart,
     wrap,
 )
 from analysis.load import SearchResults
@@ -91,7 +92,8 @@ def draw_main_effects(effects: pd.DataFrame, split: str = VALIDATION) -> Figure:
     lines = len(effects) + 1.6 * len(settings)
     figure = Figure(figsize=(WIDTH, 0.7 + 0.26 * lines), layout="constrained")
     panel = figure.subplots()
-    ticks: dict[float, str] = {}
+    places: list[float] = []
+    ticks: list[str] = []
     at = 0.0
     for setting in settings:
         part = effects[effects["setting"] == setting]
@@ -111,10 +113,11 @@ def draw_main_effects(effects: pd.DataFrame, split: str = VALIDATION) -> Figure:
             mean, rows, xerr=reach(part), color=BLACK, marker="o", linestyle="none", elinewidth=1.4,
             markersize=5, capsize=2.5,
         )  # fmt: skip
-        ticks |= dict(zip(rows, part["level"], strict=True))
+        places += rows.tolist()
+        ticks += tell_apart(list(part["level"]), lambda text: wrap(text, 26, 1))
         at = rows[-1] + 1.6
     panel.axvline(100 * _total(effects), color=GREY, linewidth=0.9, linestyle="--", zorder=1)
-    panel.set_yticks(list(ticks), [wrap(text, 26, 1) for text in ticks.values()], fontsize=SMALL)
+    panel.set_yticks(places, ticks, fontsize=SMALL)
     panel.set_ylim(at - 1.0, -0.7)
     panel.set_xlabel(f"mean {split} accuracy of unseen students, %")
     ends = effects.assign(low=effects[["low", "least"]].min(axis=1))

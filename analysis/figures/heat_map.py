@@ -16,7 +16,7 @@ from analysis.answers import MAIN_PROBABILITY, numeric_settings, setting_title
 from analysis.figures.drawing import Drawn
 from analysis.figures.measured import configurations_of, measure
 from analysis.figures.panels import arrange, axis_labels
-from analysis.figures.style import SHADES, SMALL, WIDTH, ink, plain, sets_words, wrap
+from analysis.figures.style import SHADES, SMALL, WIDTH, ink, plain, sets_words, tell_apart, wrap
 from analysis.load import SearchResults
 from harness.errors import ResultError
 from harness.schema import UNSEEN_MEAN, VALIDATION
@@ -91,14 +91,14 @@ def draw_heat_map(
         panel.set_facecolor("#ececec")
         _write_cells(panel, part, labels, norm)
         panel.set_title(wrap(group), fontsize=9, loc="left")
-        panel.set_yticks(np.arange(len(labels[1])) + 0.5, [wrap(text, 18, 2) for text in labels[1]])
+        panel.set_yticks(np.arange(len(labels[1])) + 0.5, tell_apart(labels[1], _tick))
         panel.set_ylabel(plain(axes[1]))
         panel.tick_params(length=0)
         panel.spines[:].set_visible(False)
     crowded = max(map(len, labels[0])) * len(labels[0]) > 40
     panels[-1].set_xticks(
         np.arange(len(labels[0])) + 0.5,
-        [wrap(text, 18, 2) for text in labels[0]],
+        tell_apart(labels[0], _tick),
         rotation=90 if crowded else 0,
     )
     panels[-1].set_xlabel(plain(axes[0]))
@@ -147,8 +147,8 @@ def heat_map_figure(results: SearchResults, settings: Sequence[str] = ()) -> Dra
     if groups > MAX_PANELS:
         caption += f" The {MAX_PANELS} of {groups} combinations of the other settings with the "
         caption += "highest means."
-    if not settings and len(pairs) > MAX_PAIRS:
-        caption += f" {len(pairs) - MAX_PAIRS} other pairs of settings can be drawn as well."
+    if len(pairs) > MAX_PAIRS:
+        caption += f" {MAX_PAIRS} of {len(pairs)} pairs of settings are drawn unless named."
     shown = cells[cells["group"].isin(best)]
     figure = draw_heat_map(shown, (setting_title(x), setting_title(y)), labels, split)
     title = f"Accuracy by {setting_title(x)} and {setting_title(y)}"
@@ -205,6 +205,10 @@ def _cells(
         (panel.text, *place, *intervals[id(one)]) for panel in panels for one, place in panel.places
     ]
     return labels, pd.DataFrame(rows, columns=list(HEAT_MAP_COLUMNS))
+
+
+def _tick(text: str) -> str:
+    return wrap(text, 18, 2)
 
 
 def _table(

@@ -29,6 +29,7 @@ from analysis.figures.style import (
     series_style,
     shorten,
     spread_words,
+    tell_apart,
     wrap,
 )
 from analysis.load import SearchResults
@@ -105,7 +106,8 @@ def draw_pair_effects(effects: pd.DataFrame, split: str = VALIDATION) -> Figure:
         part = effects[(effects["first"] == first) & (effects["second"] == second)]
         levels = list(part.sort_values("first_place")["first_level"].unique())
         lines = list(part.sort_values("second_place")["second_level"].unique())
-        for place, level in enumerate(lines):
+        labels = tell_apart(lines, lambda text: wrap(text, 20, 2))
+        for place, (level, label) in enumerate(zip(lines, labels, strict=True)):
             own = part[part["second_level"] == level]
             style = series_style(place)
             aside = 0.05 * (place - (len(lines) - 1) / 2)
@@ -120,7 +122,7 @@ def draw_pair_effects(effects: pd.DataFrame, split: str = VALIDATION) -> Figure:
                 elinewidth=0.9,
                 markersize=5,
                 capsize=2,
-                label=wrap(level, 20, 2),
+                label=label,
             )
         _set_levels(panel, levels)
         panel.set_xlabel(plain(setting_title(first)))
@@ -211,7 +213,7 @@ def _set_levels(panel: Axes, levels: Sequence[str]) -> None:
     crowded = sum(len(level) + 3 for level in levels) > 46
     panel.set_xticks(
         range(len(levels)),
-        [shorten(level, 20) for level in levels],
+        tell_apart(levels, lambda text: shorten(text, 20)),
         rotation=30 if crowded else 0,
         ha="right" if crowded else "center",
         fontsize=SMALL,

@@ -34,7 +34,7 @@ class Panel(NamedTuple):
     """Configurations that differ in the axes alone, or to which other settings do not apply."""
 
     text: str
-    """The other settings in words; empty where there are none."""
+    """The other settings in words, each text once; empty where there are none."""
     places: list[Place]
     """In the order of the axes, each with its own labels; at least one."""
 
@@ -90,18 +90,14 @@ def arrange(found: Sequence[Configuration], axes: Sequence[str]) -> list[Panel]:
             panel.places[labels] = one
     # In every panel there are others for which it does not say what the text would say.
     silent = {n for n in free if len({str(p.others.get(n)) for p in panels.values()}) == 1}
-    return [
-        Panel(
-            _text({name: v for name, v in panel.others.items() if name not in silent}),
-            [
-                Place(one, labels)
-                for labels, one in sorted(
-                    panel.places.items(), key=lambda item: _order(item[1], axes)
-                )
-            ],
-        )
-        for panel in panels.values()
-    ]
+    made: dict[str, Panel] = {}
+    for panel in panels.values():
+        text = _text({name: value for name, value in panel.others.items() if name not in silent})
+        if text in made:  # numbers that read the same
+            text = f"{text} ({len(made) + 1})".strip()
+        ordered = sorted(panel.places.items(), key=lambda item: _order(item[1], axes))
+        made[text] = Panel(text, [Place(one, labels) for labels, one in ordered])
+    return list(made.values())
 
 
 def place_labels(found: Sequence[Configuration], setting: str) -> list[str]:

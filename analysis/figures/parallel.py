@@ -29,6 +29,7 @@ from analysis.figures.style import (
     is_logarithmic,
     sets_words,
     shorten,
+    tell_apart,
     wrap,
 )
 from analysis.load import SearchResults
@@ -196,11 +197,10 @@ def _draw_axis(panel: Axes, height: float, axis: Axis) -> None:
         0.0, height + 0.2, wrap(axis.title, 60, 1), fontsize=SMALL, fontweight="bold", bbox=paint
     )
     room = max(8, 66 // max(len(axis.ticks), 1))
-    for text, at in axis.ticks.items():
+    texts = tell_apart(list(axis.ticks), lambda text: shorten(text, room))
+    for text, at in zip(texts, axis.ticks.values(), strict=True):
         panel.plot([at, at], [height - 0.05, height + 0.05], color=BLACK, linewidth=0.9)
-        panel.text(
-            at, height - 0.09, shorten(text, room), ha="center", va="top", fontsize=7.5, bbox=paint
-        )
+        panel.text(at, height - 0.09, text, ha="center", va="top", fontsize=7.5, bbox=paint)
 
 
 def _tick(value: object) -> str:

@@ -67,6 +67,15 @@ def shorten(text: str, width: int) -> str:
     return plain(text if len(text) <= width else text[: width - 2].rstrip() + " …")
 
 
+def tell_apart(texts: Sequence[str], cut: Callable[[str], str]) -> list[str]:
+    """Cut texts, and number those that then read the same."""
+    short = [cut(text) for text in texts]
+    return [
+        f"{text} ({number})" if short.count(text) > 1 else text
+        for number, text in enumerate(short, start=1)
+    ]
+
+
 def finish(panel: Axes) -> None:
     """Put a faint grid behind the data, and leave out the lines above and to the right."""
     panel.grid(color="#d8d8d8", linewidth=0.6)

@@ -19,17 +19,20 @@ def write_one_figure(folders: list[Path], name: str | None, to: Path | None) -> 
     Args:
         folders: Of one search.
         name: As ``analysis.figures.make_figures`` takes it; None: the main one.
-        to: File that ends in one of ``FIGURE_SUFFIXES``; None: named after the figure, in the search's
-            folder, as SVG.
+        to: File that ends in one of ``FIGURE_SUFFIXES``; None: named after the figure, in the
+            search's folder, as SVG.
 
     Raises:
         ConfigError: Several searches, an unknown name, or a file that cannot be.
         ResultError: The search lacks what the figure shows.
     """
     if len(folders) != 1:
-        raise ConfigError(f"--figure: got {len(folders)} searches, expected one; a figure is of one")
+        raise ConfigError(
+            f"--figure: got {len(folders)} searches, expected one; choose the one that it shows"
+        )
     if to is not None and to.suffix not in FIGURE_SUFFIXES:
-        raise ConfigError(f"--to: got '{to.name}', expected a figure: {', '.join(FIGURE_SUFFIXES)}")
+        expected = ", ".join(FIGURE_SUFFIXES)
+        raise ConfigError(f"--to: got '{to.name}', expected a figure: {expected}")
     if to is not None and not to.parent.is_dir():
         raise ConfigError(f"--to: no folder {to.parent}; make it, or choose another file")
     from analysis.figures import make_figures, write_figure

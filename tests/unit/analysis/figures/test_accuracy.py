@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from analysis.figures import (
+    accuracy_points,
     configuration_points,
+    draw_accuracy,
     draw_configurations,
-    draw_main_probability,
     figure_svg,
-    main_probability_points,
 )
 from analysis.load import load_search
 from harness.errors import ResultError
@@ -26,8 +26,8 @@ def texts(svg: str) -> list[str]:
     return ["".join(node.itertext()) for node in root.iter() if node.tag.endswith("text")]
 
 
-def test_main_probability_points(probability_search: Path) -> None:
-    points = main_probability_points(load_search(probability_search))
+def test_accuracy_points(probability_search: Path) -> None:
+    points = accuracy_points(load_search(probability_search))
     assert list(points.columns) == [
         "group", "value", "label", "series", "mean", "low", "high", "n",
     ]  # fmt: skip
@@ -46,7 +46,7 @@ def test_main_probability_points(probability_search: Path) -> None:
 def test_student_seeds_of_a_set_are_one_value(make_search: MakeSearch) -> None:
     students = {"mlp": [0.1, 0.3], "lenet": [0.6, None]}
     trials = [{"point": {P: 0.5}, "students": students}]
-    points = main_probability_points(load_search(make_search(trials, varied=[P])))
+    points = accuracy_points(load_search(make_search(trials, varied=[P])))
     assert points["series"].tolist() == ["unseen mean", "mlp", "lenet"]
     assert points["mean"].tolist() == pytest.approx([0.4, 0.2, 0.6])
     assert points["n"].tolist() == [1, 1, 1]
@@ -59,12 +59,12 @@ def test_other_settings_are_not_averaged_over(make_search: MakeSearch) -> None:
         for p in (1.0, 0.0)
         for ipc in (10, 1)
     ]
-    points = main_probability_points(load_search(make_search(trials, varied=[P, "ipc"])))
+    points = accuracy_points(load_search(make_search(trials, varied=[P, "ipc"])))
     unseen = points[points["series"] == "unseen mean"]
     assert unseen["group"].tolist() == ["ipc = 1", "ipc = 1", "ipc = 10", "ipc = 10"]
     assert unseen["value"].tolist() == [0.0, 1.0, 0.0, 1.0]
     assert unseen["mean"].tolist() == pytest.approx([0.01, 0.51, 0.1, 0.6])
-    figure = draw_main_probability(points)
+    figure = draw_accuracy(points)
     assert len(figure.axes) == 2
     assert {"ipc = 1", "ipc = 10", "mlp"} <= set(texts(figure_svg(figure)))
 
@@ -73,7 +73,7 @@ def test_a_space_without_main_probability(make_search: MakeSearch) -> None:
     trials = [{"point": {"ipc": 1}, "students": {"mlp": [0.5]}}]
     results = load_search(make_search(trials, varied=["ipc"]))
     with pytest.raises(ResultError, match=rf"the space varies ipc, expected numbers of {P}"):
-        main_probability_points(results)
+        accuracy_points(results)
 
 
 def test_configuration_points(make_search: MakeSearch) -> None:
@@ -99,8 +99,8 @@ def test_one_configuration(make_search: MakeSearch) -> None:
 
 
 def test_svg_is_deterministic(probability_search: Path) -> None:
-    points = main_probability_points(load_search(probability_search))
-    first, second = (figure_svg(draw_main_probability(points)) for _ in range(2))
+    points = accuracy_points(load_search(probability_search))
+    first, second = (figure_svg(draw_accuracy(points)) for _ in range(2))
     assert first == second
     assert first.startswith("<svg")
     assert "<metadata" not in first
@@ -108,7 +108,7 @@ def test_svg_is_deterministic(probability_search: Path) -> None:
 
 
 def test_series_differ_without_colour(probability_search: Path) -> None:
-    figure = draw_main_probability(main_probability_points(load_search(probability_search)))
+    figure = draw_accuracy(accuracy_points(load_search(probability_search)))
     lines = [drawn.lines[0] for drawn in figure.axes[0].containers]
     assert len({line.get_marker() for line in lines}) == len(lines)
     assert len({str(line.get_linestyle()) + str(line._dash_pattern) for line in lines}) == len(
@@ -119,8 +119,8 @@ def test_series_differ_without_colour(probability_search: Path) -> None:
 
 def test_one_set_draws_no_error_bars(make_search: MakeSearch) -> None:
     trials = [{"point": {P: 0.5}, "students": {"mlp": [0.5]}}]
-    points = main_probability_points(load_search(make_search(trials, varied=[P])))
-    figure = draw_main_probability(points)
+    points = accuracy_points(load_search(make_search(trials, varied=[P])))
+    figure = draw_accuracy(points)
     _, caps, [bars] = figure.axes[0].containers[0].lines
     assert len(caps) == 2
     assert all(math.isnan(cap.get_ydata()[0]) for cap in caps)
@@ -131,7 +131,7 @@ def test_one_set_draws_no_error_bars(make_search: MakeSearch) -> None:
 def test_labels_are_text_and_not_mathematics(make_search: MakeSearch) -> None:
     trials = [{"point": {P: 0.5, "note": r"$\x$ <b>"}, "students": {r"$\frac{$": [0.5]}}]
     results = load_search(make_search(trials, varied=[P, "note"]))
-    drawn = texts(figure_svg(draw_main_probability(main_probability_points(results))))
+    drawn = texts(figure_svg(draw_accuracy(accuracy_points(results))))
     assert r"note = $\x$ <b>" in drawn
     assert r"$\frac{$" in drawn
     drawn = texts(figure_svg(draw_configurations(configuration_points(results))))
@@ -144,5 +144,5 @@ def test_axis_stays_within_0_and_100_percent(make_search: MakeSearch) -> None:
         for place, accuracy in enumerate((0.1, 0.9))
     ]
     results = load_search(make_search(trials, varied=[P]))
-    figure = draw_main_probability(main_probability_points(results))
+    figure = draw_accuracy(accuracy_points(results))
     assert figure.axes[0].get_ylim() == (0.0, 100.0)

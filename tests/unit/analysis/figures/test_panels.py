@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analysis.aggregate import list_configurations
+from analysis.figures.heat_map import heat_map_cells
 from analysis.figures.levels import find_levels
 from analysis.figures.panels import arrange, axis_labels, place_labels
 from analysis.load import SearchResults, load_search
@@ -47,9 +48,14 @@ def test_a_setting_that_does_not_apply_belongs_to_all_values(make_search: MakeSe
 
 
 def test_values_that_read_the_same_are_not_one(make_search: MakeSearch) -> None:
-    trials = [{"point": {P: p}, "students": {"mlp": [0.5]}} for p in (0.12345671, 0.12345672)]
-    panels = arrange(list_configurations(load_search(make_search(trials, varied=[P]))), [P])
-    assert sum(len(panel.places) for panel in panels) == 2
+    points = [{P: p, "ipc": ipc} for p in (0.12345671, 0.12345672) for ipc in (1, 10)]
+    trials = [{"point": point, "students": {"mlp": [0.5]}} for point in points]
+    results = load_search(make_search(trials, varied=[P, "ipc"]))
+    for axes in ([P], ["ipc"], [P, "ipc"]):
+        panels = arrange(list_configurations(results), axes)
+        assert sum(len(panel.places) for panel in panels) == 4
+        assert len({panel.text for panel in panels}) == len(panels)
+    assert len(heat_map_cells(results, P, "ipc")) == 4
 
 
 def test_levels_are_values_or_ranges(kd: SearchResults, make_search: MakeSearch) -> None:
