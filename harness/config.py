@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from harness.architecture import Architecture
 from harness.errors import ConfigError, suggest
+from harness.plugins import PLUGIN, Plugin, is_plugin, load_plugin
 from harness.settings.base import Settings as Settings
 from harness.settings.dataset import DATASETS as DATASETS
 from harness.settings.dataset import OF_FILES as OF_FILES
@@ -80,7 +81,11 @@ class Distillation(Settings):
     dataset: DatasetSettings = DatasetSettings()
     """Real images."""
     method: str = "dc"
-    """Distillation method."""
+    """Distillation method: a name of ``METHODS``, or ``package.module:Class`` for one of another
+    package, whose module is imported (``harness.plugins``)."""
+    method_code: str | None = None
+    """Hash of the code of a method of another package, filled in: where it is given, as in a plan,
+    the code must still be that."""
     ipc: int = Field(default=1, ge=1)
     """Images per class."""
     iterations: int = Field(default=1000, ge=1)
@@ -118,6 +123,8 @@ class Distillation(Settings):
     """Of the method ``idc`` alone."""
     acc: AccSettings = AccSettings()
     """Model augmentation, of all methods that draw networks."""
+    plugin: Mapping[str, Any] = {}
+    """Settings of a method of another package (``plugin.NAME``), checked by its class."""
     precision: Precision = "fp32"
     """``tf32``: GPUs multiply in TF32; ``bf16-real``: gradients on real images in bfloat16."""
     compile: bool = False
@@ -147,18 +154,28 @@ class Distillation(Settings):
         main = network.get("name") if isinstance(network, Mapping) else network
         if main in ("mlp", Architecture(name="mlp")):
             filled["lr_img"] = 0.01
-        return merge({**filled, **own}, value)
+        merged = merge({**filled, **own}, value)
+        return _with_plugin(merged) if is_plugin(merged.get("method")) else merged
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.method not in METHODS:
-            raise ValueError(f"method: got '{self.method}'; {suggest(self.method, METHODS)}")
+        if self.method not in METHODS and not is_plugin(self.method):
+            raise ValueError(
+                f"method: got '{self.method}'; {suggest(self.method, METHODS)}, or "
+                "package.module:Class"
+            )
+        if not is_plugin(self.method) and (self.plugin or self.method_code):
+            name = f"{PLUGIN}.{next(iter(self.plugin))}" if self.plugin else "method_code"
+            raise ValueError(
+                f"{name}: method '{self.method}' has no such setting, only one that is named as "
+                "package.module:Class; remove it"
+            )
         for name, only in FIXED.get(self.method, {}).items():
             if (got := getattr(self, name)) != only:
                 raise ValueError(
                     f"{name}: got {got}, but method '{self.method}' has no such setting; remove it"
                 )
-        if self.acc.active and self.method not in TABLES["acc"]:
+        if self.acc.active and not has_table(self.method, "acc"):
             raise ValueError(
                 f"acc.networks: got {self.acc.networks}, but method '{self.method}' draws no "
                 f"networks; remove it, or use {', '.join(TABLES['acc'])}"
@@ -212,6 +229,10 @@ class Distillation(Settings):
         """
         return self._relevant(self.model_dump(mode="json", include=set(Distillation.model_fields)))
 
+    def plugin_settings(self) -> Any:
+        """An object of the class ``Settings`` of a method of another package."""
+        return load_plugin(self.method).read(self.plugin)
+
     def num_iterations(self) -> int:
         """Iterations to do: ``iterations``, or none where the method ignores it."""
         return 0 if self.method in BASELINES else self.iterations
@@ -226,7 +247,7 @@ class Distillation(Settings):
         if self.method in BASELINES:
             names = ("method", "dataset", "protocol", *BASELINES[self.method])
             return {name: data[name] for name in names}
-        if self.method not in SCHEDULED_METHODS and self.pool.schedule in UNSCHEDULED:
+        if not _is_scheduled(self.method) and self.pool.schedule in UNSCHEDULED:
             del data["iterations"]
         return data
 
@@ -237,12 +258,42 @@ class Distillation(Settings):
         they do not count they are not there, so that a new one changes no hash of other trials.
         """
         del data["dataset"]["root"]
-        for table, methods in TABLES.items():
-            if self.method not in methods or not getattr(self, table).active:
+        for table in TABLES:
+            if not has_table(self.method, table) or not getattr(self, table).active:
                 del data[table]
+        if not is_plugin(self.method):
+            del data["plugin"], data["method_code"]
         if self.pool.schedule != "bandit":
             del data["pool"]["bandit"]
         return data
+
+
+def has_table(method: str, table: str) -> bool:
+    """Whether a method has one of the ``TABLES``."""
+    if is_plugin(method):
+        return table in load_plugin(method).tables
+    return method in TABLES[table]
+
+
+def _is_scheduled(method: str) -> bool:
+    if is_plugin(method):
+        return load_plugin(method).scheduled
+    return method in SCHEDULED_METHODS
+
+
+def _with_plugin(data: dict[str, Any]) -> dict[str, Any]:
+    """Check and fill in what only a method of another package has."""
+    builtin = {path: name for name, path in METHODS.items()}
+    if (method := data["method"]) in builtin:
+        raise ValueError(f"method: got '{method}', which is built in; use '{builtin[method]}'")
+    plugin: Plugin = load_plugin(method)
+    known = data.get("method_code")
+    if known is not None and known != plugin.code:
+        raise ValueError(
+            f"method: the code of '{method}' is not what it was ({str(known)[:8]}, now "
+            f"{plugin.code[:8]}); restore it, or begin anew in another folder"
+        )
+    return {**data, PLUGIN: plugin.check(data.get(PLUGIN, {})), "method_code": plugin.code}
 
 
 class TrialConfig(Distillation):
@@ -343,12 +394,19 @@ def make_config(data: Mapping[str, Any], where: str = "") -> TrialConfig:
 
 
 def setting_names(model: type[BaseModel] = TrialConfig, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted name of every setting."""
+    """Yield the dotted name of every setting, but for what only methods of other packages have."""
     for name, field in model.model_fields.items():
+        if name in (PLUGIN, "method_code"):
+            continue
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from setting_names(field.annotation, f"{prefix}{name}.")
         else:
             yield prefix + name
+
+
+def is_setting(name: str) -> bool:
+    """Whether a dotted name may be set; below ``plugin.`` a method's class decides."""
+    return name in _known_settings() or name.startswith(f"{PLUGIN}.")
 
 
 def set_dotted(data: dict[str, Any], name: str, value: object) -> None:
@@ -357,9 +415,8 @@ def set_dotted(data: dict[str, Any], name: str, value: object) -> None:
     Raises:
         ConfigError: The name is not a setting.
     """
-    known = _known_settings()
-    if name not in known:
-        raise ConfigError(f"unknown setting '{name}'; {_near(name, list(known))}")
+    if not is_setting(name):
+        raise ConfigError(f"unknown setting '{name}'; {_near(name, list(_known_settings()))}")
     *parents, leaf = name.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
@@ -369,10 +426,20 @@ def set_dotted(data: dict[str, Any], name: str, value: object) -> None:
 
 
 def get_dotted(config: TrialConfig, name: str) -> Any:
-    """Return a setting of a config by its dotted name, as plain data."""
-    value: Any = config.model_dump(mode="json")
+    """Return a setting of a config by its dotted name, as plain data.
+
+    None where it is one of ``plugin``'s that the method does not have.
+    """
+    return dig(config.model_dump(mode="json"), name)
+
+
+def dig(data: Mapping[str, Any], name: str) -> Any:
+    """Return a setting of a dumped config by its dotted name; see ``get_dotted``."""
+    value: Any = data
     for part in name.split("."):
-        value = value[part]
+        value = value.get(part) if name.startswith(f"{PLUGIN}.") else value[part]
+        if value is None:
+            return None
     return value
 
 

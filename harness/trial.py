@@ -37,6 +37,7 @@ from harness.events import (
 )
 from harness.images import write_grid
 from harness.networks import build_network
+from harness.plugins import PLUGIN, is_plugin, load_plugin
 from harness.pool import drawn_by, path_values
 from harness.records import write_json, write_rows, write_text
 from harness.results import common_columns, diverged_rows, metrics, phases, student_rows
@@ -322,8 +323,13 @@ class _Run:
             "diagnostics": self._diagnostics(),
             "dataset_checksum": self.context.data.checksum,
             "numerics": numerics.describe(self.context.device),
-            "provenance": provenance.describe(),
+            "provenance": {**provenance.describe(), **self._plugin()},
         }
+
+    def _plugin(self) -> dict[str, Any]:
+        """Where the method comes from, if from another package."""
+        method = self.config.method
+        return {PLUGIN: load_plugin(method).provenance()} if is_plugin(method) else {}
 
     def _stopped(self) -> dict[str, Any] | None:
         """Where and why a scheduler stopped it."""

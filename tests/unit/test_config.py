@@ -95,7 +95,7 @@ def test_unknown_keys(data: dict[str, Any], message: str) -> None:
         (
             {"method": "dcc"},
             "method: got 'dcc'; did you mean 'dc'? known: dc, dm, dsa, full-data, "
-            "idc, kmeans, random-real",
+            "idc, kmeans, random-real, or package.module:Class",
         ),
         (
             {"network.name": "convnett"},
