@@ -145,6 +145,7 @@ def _protocol(rows: pd.DataFrame) -> list[tuple[str, str]]:
         "students": "student",
         "epochs": "epochs",
         "protocol": "protocol",
+        "track": "track",
     }
     return [(title, _values(rows[column])) for title, column in names.items() if len(rows)]
 

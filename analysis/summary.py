@@ -8,7 +8,7 @@ from analysis.interaction import interaction_words, pool_and_kd
 from analysis.load import SearchResults
 from analysis.stopped import describe_stopped, without_stopped
 from analysis.words import split_of
-from harness.schema import FINISHED, STATUSES, TEST
+from harness.schema import FEATURE_TRACK, FINISHED, STATUSES, TEST
 
 
 def summarise(results: SearchResults) -> str:
@@ -34,7 +34,7 @@ def summarise(results: SearchResults) -> str:
         lines = lines or _best_configuration(done, results.varied)
     else:
         lines = _best_configuration(done, results.varied)
-    lines += interaction_words(pool_and_kd(results))
+    lines += [*interaction_words(pool_and_kd(results)), *_tracks(results.rows)]
     return "\n".join([*lines, *_unfinished(every.trials["status"]), *describe_stopped(every)])
 
 
@@ -65,6 +65,18 @@ def _best_configuration(done: pd.DataFrame, varied: tuple[str, ...]) -> list[str
         test = (best["test_mean"], best["test_low"], best["test_high"], best["n"])
         lines.append(f"On test images: {accuracy_words(*test)}")
     return lines
+
+
+def _tracks(rows: pd.DataFrame) -> list[str]:
+    """Say where students saw more than a distilled set."""
+    own = rows[rows["track"] == FEATURE_TRACK]
+    if not len(own):
+        return []
+    trials, every = own["trial_id"].nunique(), rows["trial_id"].nunique()
+    return [
+        f"In {trials} of {every} trials students followed features learned from real images "
+        f"(track {FEATURE_TRACK}): compare them with each other, not with those of a set alone"
+    ]
 
 
 def _unfinished(statuses: pd.Series) -> list[str]:

@@ -22,6 +22,8 @@ from harness.settings.dataset import DATASETS as DATASETS
 from harness.settings.dataset import OF_FILES as OF_FILES
 from harness.settings.dataset import OWN_CONSTANTS as OWN_CONSTANTS
 from harness.settings.dataset import DatasetSettings as DatasetSettings
+from harness.settings.elf import REAR_STARTS
+from harness.settings.elf import ELFSettings as ELFSettings
 from harness.settings.evaluation import MAIN as MAIN
 from harness.settings.evaluation import QUICK_STUDENTS as QUICK_STUDENTS
 from harness.settings.evaluation import EvaluationSettings as EvaluationSettings
@@ -296,11 +298,20 @@ def _with_plugin(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, PLUGIN: plugin.check(data.get(PLUGIN, {})), "method_code": plugin.code}
 
 
+def _has_elf(table: object) -> bool:
+    """Whether a table that is not yet checked asks for ELF."""
+    if isinstance(table, ELFSettings):
+        return bool(table.terms)
+    return isinstance(table, Mapping) and table.get("variant", "off") != "off"
+
+
 class TrialConfig(Distillation):
     """A trial: a distillation, and how its set is evaluated."""
 
     kd: KDSettings = KDSettings()
     """Knowledge distillation of the students."""
+    elf: ELFSettings = ELFSettings()
+    """Features of a network trained on real images that students follow."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Students and how they are trained."""
     run: RunSettings = RunSettings()
@@ -312,11 +323,12 @@ class TrialConfig(Distillation):
         """Students are trained as published for the method (all real images: DD-Ranking)."""
         if not isinstance(value, Mapping):
             return value
-        method, given = value.get("method"), value.get("evaluation", {})
+        method, given = value.get("method", "dc"), value.get("evaluation", {})
         if not isinstance(given, Mapping) or not isinstance(method, str):
             return value
-        if method in PUBLISHED_AUGMENTATION:
-            own = {"augmentation": PUBLISHED_AUGMENTATION[method], **given}
+        elf = value.get("elf")
+        if method in PUBLISHED_AUGMENTATION or (_has_elf(elf) and method != FULL_DATA):
+            own = {"augmentation": PUBLISHED_AUGMENTATION.get(method, "dsa"), **given}
             return {**value, "evaluation": own}
         if method == FULL_DATA:
             known = {name: item for name, item in given.items() if item is not None}
@@ -336,6 +348,42 @@ class TrialConfig(Distillation):
             raise ValueError(
                 f"evaluation.augmentation: got '{self.evaluation.augmentation}', but method "
                 "'full-data' trains without; remove the setting"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_elf(self) -> Self:
+        """What ELF can split, and what it goes with."""
+        if not self.elf.terms:
+            return self
+        got = f"elf.variant: got '{self.elf.variant}', but"
+        if self.kd.variant != "off":
+            raise ValueError(
+                f"{got} kd.variant is '{self.kd.variant}', and a student follows one thing; set "
+                "one of the two to 'off'"
+            )
+        if self.method == FULL_DATA:
+            raise ValueError(
+                f"{got} method 'full-data' has no distilled set to take features of; set "
+                "elf.variant = 'off'"
+            )
+        works = ", ".join(REAR_STARTS)
+        for student in self.students():
+            if student.name not in REAR_STARTS:
+                raise ValueError(
+                    f"{got} student '{student.label}' has no split point; use {works} in "
+                    "evaluation.students"
+                )
+        if self.elf.needs_features and self.network.name != "convnet":
+            raise ValueError(
+                f"{got} its features are those of a ConvNet, and network.name is "
+                f"'{self.network.name}'; set network.name = 'convnet'"
+            )
+        signed = self.network.activation not in ("relu", "sigmoid")
+        if "front" in self.elf.terms and self.elf.distance == "ce" and signed:
+            raise ValueError(
+                f"elf.distance: got 'ce', whose weights are features, but those of activation "
+                f"'{self.network.activation}' may be negative; use 'l2', 'l1' or 'cosine'"
             )
         return self
 
@@ -370,6 +418,8 @@ class TrialConfig(Distillation):
     def digest(self) -> str:
         """Hash of all that the trial's rows depend on: 64 hex digits."""
         data = self._relevant(self.model_dump(mode="json", exclude={"run"}))
+        if not self.elf.terms:
+            del data["elf"]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def _resolve(self, name: str) -> Architecture:

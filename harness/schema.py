@@ -26,6 +26,9 @@ ENDED = FINISHED | {"error", "oom"}
 NOT_RUN: Status = "not_run"
 
 VALIDATION, TEST = "validation", "test"
+DISTILLED_TRACK, FEATURE_TRACK = "distilled", "real-features"
+"""Tracks: students that saw a distilled set alone, and those that saw features learned from real
+images besides (ELF). Accuracies of two tracks answer two questions."""
 UNSEEN_MEAN = "validation/unseen_mean"
 """Mean over unseen students of the mean over their networks, on validation images: optimised."""
 TEST_UNSEEN_MEAN = "test/unseen_mean"
@@ -117,6 +120,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("kd_temperature", "float64", "> 0; null where KD is off"),
     Column("kd_alpha", "float64", "weight of the teacher's term, 0..1; null where KD is off"),
     Column("teacher_accuracy", "float64", "fraction, on this split; null without a finite teacher"),
+    Column(
+        "track",
+        "string",
+        "what students saw: distilled (the set alone), or real-features (ELF: also features of a "
+        "network trained on real images)",
+    ),
+    Column("elf_variant", "string", "off, or the terms of ELF's loss"),
     Column("seed", "int64", "of the trial"),
     Column("replicate", "int64", "equal replicates of different configurations are paired"),
     Column("student", "string", "label of the student; null where the distillation diverged"),
@@ -139,3 +149,6 @@ COLUMNS: tuple[Column, ...] = (
     Column("git_hash", "string", "of the code; null outside a checkout"),
     Column("schema_version", "int64", "of this table"),
 )
+
+ADDED: Mapping[str, str] = {"track": DISTILLED_TRACK, "elf_variant": "off"}
+"""Columns that older files of this version lack, and what stands for them."""

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,6 +28,7 @@ from harness.distill.similarity import measure_similarity, similarity_metrics
 from harness.distilling import Distilling
 from harness.errors import DataError, DivergedError
 from harness.evaluate import StudentScore, Weights, evaluate, kd_gain
+from harness.evaluate.elf import feature_network
 from harness.events import (
     Decision,
     DeferredError,
@@ -64,6 +65,8 @@ from harness.synthetic import SyntheticSet
 
 TEACHER = "teacher"
 """Kind of a teacher's entries in the store."""
+FEATURES = "feature-network"
+"""Kind of the entries of networks whose features students follow (ELF)."""
 _CLOCKS = (
     "distill_s",
     "distill_cost_s",
@@ -111,6 +114,8 @@ def check_fits(config: TrialConfig, data: ImageData) -> None:
                 f"{smallest} of '{data.name}' to distil, expected at least ipc = {config.ipc}; "
                 "lower it or ipc"
             )
+    if config.elf.needs_features:
+        networks |= {feature_network(config, own, data.in_shape) for own in config.students()}
     for architecture in sorted(networks, key=lambda item: item.label):
         _check_buildable(architecture.label, data.in_shape, data.num_classes)
 
@@ -258,7 +263,8 @@ class _Run:
         synthetic, data = self.synthetic, self.context.data
         splits = self._splits()
         with self.clock.measure("eval_s"):
-            for score in evaluate(synthetic, self.config, data, splits, self._share_teacher):
+            shares = partial(self._share, TEACHER), partial(self._share, FEATURES)
+            for score in evaluate(synthetic, self.config, data, splits, *shares):
                 self.scores.append(score)
                 if self.context.stopping():
                     self.synthetic = None
@@ -350,13 +356,18 @@ class _Run:
             found[POOL_MAIN_LAST] = chances[-1]
         return {name: value for name, value in found.items() if value is not None}
 
-    def _share_teacher(self, identity: Mapping[str, Any], train: Callable[[], Weights]) -> Weights:
-        """Train a teacher, or take it from the store: one for all temperatures and alphas."""
+    def _share(
+        self, kind: str, identity: Mapping[str, Any], train: Callable[[], Weights]
+    ) -> Weights:
+        """Train what students follow, or take it from the store.
+
+        There is one teacher for all temperatures and alphas, and one feature network for all sets.
+        """
         store = self.context.store
         if store is None:
             return self._train_teacher(train).tensors
         whole = {**identity, "numerics": numerics.describe(self.context.device)}
-        return store.get_or_make(Key(TEACHER, whole), lambda: self._train_teacher(train)).tensors
+        return store.get_or_make(Key(kind, whole), lambda: self._train_teacher(train)).tensors
 
     def _train_teacher(self, train: Callable[[], Weights]) -> Entry:
         before = self.clock.seconds["teacher_s"]

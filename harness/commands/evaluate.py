@@ -104,6 +104,11 @@ class _Task:
         self.path, self.foreign = path, foreign
         self.settings_lr = "evaluation.lr" in assignments
         config = config_of(foreign, assignments, pixels=pixels)
+        if config.elf.terms:
+            raise ConfigError(
+                f"elf.variant: got '{config.elf.variant}', which is a setting of trials; remove "
+                "it, or use harness run"
+            )
         configure_process(config)
         self.data = shared_data(config.dataset, config.protocol, where)
         fitted = fit_to_dataset(foreign, self.data, pixels=pixels, labels=labels, factor=factor)

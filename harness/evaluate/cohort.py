@@ -4,7 +4,7 @@ Optimiser of the published protocol: SGD with momentum 0.9 and weight decay 5e-4
 M students, B images of a batch, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -20,6 +20,10 @@ _MOMENTUM = 0.9
 _WEIGHT_DECAY = 5e-4
 
 
+Loss = Callable[[nn.Module, Tensor, Tensor, Tensor | None], Tensor]
+"""Called with a student, a batch's images and labels, and what a teacher says of them."""
+
+
 class Batch(NamedTuple):
     """What the students of a cohort see in one step."""
 
@@ -28,7 +32,7 @@ class Batch(NamedTuple):
     labels: Tensor
     """Int64 [B] where shared, else [M, B]."""
     teacher_logits: Tensor | None
-    """[M, B, K]; each student has a teacher of its own."""
+    """[M, B, K]; each student has a teacher of its own. Or features [M, B, C, H, W] (ELF)."""
     shared: bool
     """Whether all students see the whole set, in its own order."""
 
@@ -74,12 +78,18 @@ def descend(
 class OneStudent:
     """A single student; on a GPU its steps are replayed as CUDA graphs."""
 
-    def __init__(self, network: nn.Module, kd: KDSettings, name: str) -> None:
-        """Prepare to train a network in place; ``name`` is for the log."""
+    def __init__(
+        self, network: nn.Module, kd: KDSettings, name: str, loss: Loss | None = None
+    ) -> None:
+        """Prepare to train a network in place; ``name`` is for the log.
+
+        Its loss is by default cross-entropy, and what knowledge distillation adds.
+        """
         network.train()
         self._name = name
         self._network = network
         self._kd = kd
+        self._loss = self._plain_loss if loss is None else loss
         self._parameters: list[Tensor] = list(network.parameters())
         self._momenta = [torch.zeros_like(parameter) for parameter in self._parameters]
         self._steps: dict[tuple[int, float], tuple[Batch, StaticStep]] = {}
@@ -104,10 +114,15 @@ class OneStudent:
         if not batch.shared:
             images, labels = images[0], labels[0]
         teacher = None if batch.teacher_logits is None else batch.teacher_logits[0]
-        loss = student_loss(self._kd, self._network(images), labels, teacher)
+        loss = self._loss(self._network, images, labels, teacher)
         gradients = torch.autograd.grad(loss, self._parameters)
         descend(self._parameters, gradients, self._momenta, lr)
         return loss.detach()
+
+    def _plain_loss(
+        self, network: nn.Module, images: Tensor, labels: Tensor, teacher: Tensor | None
+    ) -> Tensor:
+        return student_loss(self._kd, network(images), labels, teacher)
 
     def _static_step(self, batch: Batch, lr: float) -> tuple[Batch, StaticStep]:
         """A step that reads its batch where this one lies: the set itself, or a copy of a part."""

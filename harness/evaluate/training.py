@@ -19,7 +19,7 @@ from harness.architecture import Architecture
 from harness.config import EvaluationSettings, KDSettings
 from harness.datasets import Split, at_hand
 from harness.evaluate import augmentation
-from harness.evaluate.cohort import Batch, Cohort, OneStudent, Vmapped
+from harness.evaluate.cohort import Batch, Cohort, Loss, OneStudent, Vmapped
 from harness.synthetic import SyntheticSet
 
 _TEST_BATCH = 256
@@ -68,15 +68,18 @@ class Student(NamedTuple):
     address: tuple[str | int, ...]
     """Role and index, which address its order and its augmentation."""
     teacher: "Teacher | None" = None
+    loss: Loss | None = None
+    """In place of cross-entropy, with or without knowledge distillation."""
 
 
 class Teacher(NamedTuple):
     """A trained network that students follow."""
 
-    network: nn.Module
-    """Frozen, in eval mode."""
+    network: nn.Module | None
+    """Frozen, in eval mode; None: its answers for images as they are count when these are
+    augmented too."""
     logits: Tensor
-    """Its answers for the set's images as they are, [S, K]."""
+    """Its answers for the set's images as they are, [S, K], or features [S, C, H, W]."""
     accuracies: dict[str, float]
     """By split; a split on which it diverged is missing."""
 
@@ -100,7 +103,7 @@ def train_network(
         kd: The loss.
     """
     name = " ".join(map(str, student.address))
-    _train(OneStudent(student.network, kd, name), [student], synthetic, recipe, seed)
+    _train(OneStudent(student.network, kd, name, student.loss), [student], synthetic, recipe, seed)
 
 
 def train_together(
@@ -164,12 +167,12 @@ def _batches(
                 images[rows], labels[rows], torch.stack(targets) if fixed else None, shared=False
             )
         return
-    ((_, address, teacher),) = students
+    ((_, address, teacher, _),) = students
     role, *index = address
     rng = seeding.generator(seed, f"{role}-augment", *index, epoch)
     for rows in torch.split(orders[0], recipe.batch):
         shown = augmentation.augment(images[rows], recipe.augmentation, rng)
-        answers = None if teacher is None else teacher_logits(teacher.network, shown)[None]
+        answers = None if teacher is None else _answers(teacher, shown, rows)[None]
         yield Batch(shown[None], labels[rows][None], answers, shared=False)
 
 
@@ -177,6 +180,13 @@ def _order(address: tuple[str | int, ...], seed: int, epoch: int, labels: Tensor
     role, *index = address
     rng = seeding.generator(seed, f"{role}-order", *index, epoch)
     return torch.randperm(len(labels), generator=rng).to(labels.device)
+
+
+def _answers(teacher: Teacher, shown: Tensor, rows: Tensor) -> Tensor:
+    """What a teacher says of augmented images."""
+    if teacher.network is None:
+        return teacher.logits[rows]
+    return teacher_logits(teacher.network, shown)
 
 
 def teacher_logits(network: nn.Module, images: Tensor) -> Tensor:

@@ -132,6 +132,8 @@ def test_common_columns_come_from_config_and_record() -> None:
         "kd_variant": "softened",
         "kd_temperature": 2.0,
         "kd_alpha": 0.25,
+        "track": "distilled",
+        "elf_variant": "off",
         "seed": 7,
         "replicate": 2,
         "distill_s": 1.5,

@@ -28,6 +28,8 @@ VERSION_1 = [
     "kd_temperature",
     "kd_alpha",
     "teacher_accuracy",
+    "track",
+    "elf_variant",
     "seed",
     "replicate",
     "student",

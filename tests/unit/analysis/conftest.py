@@ -41,6 +41,8 @@ def _rows(trial: Mapping[str, Any], trial_id: str, protocol: str) -> list[dict[s
         "kd_variant": point.get("kd.variant", "off"),
         "kd_temperature": point.get("kd.temperature"),
         "kd_alpha": point.get("kd.alpha"),
+        "track": "distilled",
+        "elf_variant": "off",
         "seed": trial.get("replicate", 0),
         "replicate": trial.get("replicate", 0),
         "distill_cost_s": trial.get("cost_s"),
