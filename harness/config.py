@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from harness.architecture import Architecture
+from harness.architecture import WITH_PATHS, Architecture
 from harness.errors import ConfigError, suggest
 from harness.plugins import PLUGIN, Plugin, is_plugin, load_plugin
 from harness.settings.base import Settings as Settings
@@ -187,6 +187,7 @@ class Distillation(Settings):
                 f"acc.networks: got {self.acc.networks}, but pool.schedule 'bandit' keeps images "
                 "apart that early-stage networks are trained on; remove it, or use another schedule"
             )
+        self._check_paths()
         self._check_idc()
         similar = self.pool.others in ("similar", "similar-depth1")
         draws = self.method not in BASELINES
@@ -202,6 +203,20 @@ class Distillation(Settings):
                 "'diverse' or a list"
             )
         return self
+
+    def _check_paths(self) -> None:
+        """Networks with DropPath have layers that only a student's training uses."""
+        named = () if isinstance(self.pool.others, str) else self.pool.others
+        for where, name in (
+            ("network.name", self.network.name),
+            *(("pool.others", member.network) for member in named),
+            *(("pool.bandit.probes", probe) for probe in self.pool.bandit.probes),
+        ):
+            if name in WITH_PATHS:
+                raise ValueError(
+                    f"{where}: got '{name}', which is for students; use '{name.split('-')[0]}', "
+                    "and name it in evaluation.students"
+                )
 
     def _check_idc(self) -> None:
         """Check what mosaics can have, and what only they have."""
@@ -349,6 +364,17 @@ class TrialConfig(Distillation):
                 f"evaluation.augmentation: got '{self.evaluation.augmentation}', but method "
                 "'full-data' trains without; remove the setting"
             )
+        if self.evaluation.optimizer != "sgd":
+            raise ValueError(
+                f"evaluation.optimizer: got '{self.evaluation.optimizer}', but method 'full-data' "
+                "trains by DD-Ranking's recipe; remove the setting"
+            )
+        for student in self.students():
+            if student.name in WITH_PATHS:
+                raise ValueError(
+                    f"evaluation.students: got '{student.label}', whose DropPath is for distilled "
+                    "sets, but method 'full-data' has none; name another"
+                )
         return self
 
     @model_validator(mode="after")
@@ -420,6 +446,11 @@ class TrialConfig(Distillation):
         data = self._relevant(self.model_dump(mode="json", exclude={"run"}))
         if not self.elf.terms:
             del data["elf"]
+        # What was there before there was a choice has the digest that it had.
+        if self.evaluation.optimizer == "sgd":
+            del data["evaluation"]["optimizer"]
+        if not any(student.name in WITH_PATHS for student in self.students()):
+            del data["evaluation"]["keep_rates"]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def _resolve(self, name: str) -> Architecture:

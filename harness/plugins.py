@@ -86,7 +86,7 @@ class Plugin:
         package = self.name.partition(":")[0].partition(".")[0]
         found = {"method": self.name, "code": self.code}
         for name in metadata.packages_distributions().get(package, ())[:1]:
-            found[name] = metadata.version(name)
+            found |= {"distribution": name, "version": metadata.version(name)}
         return found
 
 

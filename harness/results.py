@@ -105,6 +105,7 @@ def student_rows(common: Row, config: TrialConfig, scores: Iterable[StudentScore
                 "student_seed": item.student_seed,
                 "epochs": item.recipe.epochs,
                 "augmentation": item.recipe.augmentation,
+                "optimizer": item.recipe.optimizer,
                 "split": item.split,
                 "accuracy": item.score.accuracy if finite else None,
                 "loss": item.score.loss if finite else None,

@@ -136,6 +136,7 @@ COLUMNS: tuple[Column, ...] = (
         "epochs", "int64", "of the recipe; on a distilled set one pass more is run, as published"
     ),
     Column("augmentation", "string", "of the student's training images"),
+    Column("optimizer", "string", "of the student: sgd or lion"),
     Column("split", "string", "validation or test"),
     Column("accuracy", "float64", "fraction, 0..1; null where the student diverged"),
     Column("loss", "float64", "mean cross-entropy, nats; null where the student diverged"),
@@ -150,5 +151,5 @@ COLUMNS: tuple[Column, ...] = (
     Column("schema_version", "int64", "of this table"),
 )
 
-ADDED: Mapping[str, str] = {"track": DISTILLED_TRACK, "elf_variant": "off"}
+ADDED: Mapping[str, str] = {"track": DISTILLED_TRACK, "elf_variant": "off", "optimizer": "sgd"}
 """Columns that older files of this version lack, and what stands for them."""

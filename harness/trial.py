@@ -28,6 +28,7 @@ from harness.distill.similarity import measure_similarity, similarity_metrics
 from harness.distilling import Distilling
 from harness.errors import DataError, DivergedError
 from harness.evaluate import StudentScore, Weights, evaluate, kd_gain
+from harness.evaluate.cohort import check_lion
 from harness.evaluate.elf import feature_network
 from harness.events import (
     Decision,
@@ -147,6 +148,8 @@ def preflight(configs: Iterable[TrialConfig], *, elsewhere: bool = False) -> Non
             configure_process(config)
             if config.compile:
                 check_compiler()
+            if config.evaluation.optimizer == "lion":
+                check_lion()
         by_data.setdefault((config.dataset, config.protocol), []).append(config)
     for (dataset, protocol), own in by_data.items():
         data = shared_data(dataset, protocol, torch.device("cpu"))

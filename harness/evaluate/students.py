@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
@@ -269,7 +268,7 @@ class _Teachers:
             "set": _content(synthetic),
             "classes": self._data.num_classes,
             "architecture": architecture.label,
-            "recipe": asdict(recipe),
+            "recipe": recipe.identity(),
             "seed": config.seed,
             "student_seed": k,
         }

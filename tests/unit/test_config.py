@@ -405,6 +405,8 @@ OTHER: dict[str, Any] = {
     "evaluation.lr": 0.5,
     "evaluation.batch": 16,
     "evaluation.augmentation": "none",
+    "evaluation.optimizer": "lion",
+    "evaluation.keep_rates": [1.0, 0.5],
     "run.report_every": 3,
     "precision": "tf32",
     "compile": True,
@@ -434,6 +436,8 @@ def changed(name: str) -> tuple[TrialConfig, TrialConfig]:
     base = {**base, "method": TABLES[table][0]} if table in TABLES else base
     base = {**base, "acc.networks": 2} if table == "acc" else base
     base = {**base, **WITH_ELF} if table == "elf" else base
+    if name == "evaluation.keep_rates":
+        base = {**base, "evaluation.students": ["resnet18-droppath"]}
     base = {**base, "pool.schedule": "bandit"} if name.startswith("pool.bandit.") else base
     return make_config(nested(base)), make_config(nested({**base, name: OTHER[name]}))
 

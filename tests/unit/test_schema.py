@@ -37,6 +37,7 @@ VERSION_1 = [
     "student_seed",
     "epochs",
     "augmentation",
+    "optimizer",
     "split",
     "accuracy",
     "loss",

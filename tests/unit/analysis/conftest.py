@@ -63,6 +63,7 @@ def _rows(trial: Mapping[str, Any], trial_id: str, protocol: str) -> list[dict[s
             "student_seed": seed,
             "epochs": 300,
             "augmentation": "none",
+            "optimizer": "sgd",
             "split": split,
             "accuracy": None if accuracy is None else accuracy + shift,
             "loss": None if accuracy is None else 1.0,
