@@ -18,11 +18,18 @@ from harness.architecture import WITH_PATHS, Architecture
 from harness.errors import ConfigError, suggest
 from harness.plugins import PLUGIN, Plugin, is_plugin, load_plugin
 from harness.settings.base import Settings as Settings
+from harness.settings.checks import FULL_DATA as FULL_DATA
+from harness.settings.checks import (
+    check_elf,
+    check_full_data,
+    check_idc,
+    check_paths,
+    check_probes,
+)
 from harness.settings.dataset import DATASETS as DATASETS
 from harness.settings.dataset import OF_FILES as OF_FILES
 from harness.settings.dataset import OWN_CONSTANTS as OWN_CONSTANTS
 from harness.settings.dataset import DatasetSettings as DatasetSettings
-from harness.settings.elf import REAR_STARTS
 from harness.settings.elf import ELFSettings as ELFSettings
 from harness.settings.evaluation import MAIN as MAIN
 from harness.settings.evaluation import QUICK_STUDENTS as QUICK_STUDENTS
@@ -62,9 +69,6 @@ SCHEDULED_METHODS: frozenset[str] = frozenset()
 
 UNSCHEDULED = frozenset({"constant", "bandit"})
 """Schedules of the pool that do not depend on how many iterations there are to be."""
-
-FULL_DATA = "full-data"
-"""The method whose set is all training images."""
 
 BASELINES: dict[str, tuple[str, ...]] = {
     "random-real": ("ipc", "seed"),
@@ -187,8 +191,8 @@ class Distillation(Settings):
                 f"acc.networks: got {self.acc.networks}, but pool.schedule 'bandit' keeps images "
                 "apart that early-stage networks are trained on; remove it, or use another schedule"
             )
-        self._check_paths()
-        self._check_idc()
+        check_paths(self)
+        check_idc(self)
         similar = self.pool.others in ("similar", "similar-depth1")
         draws = self.method not in BASELINES
         if (
@@ -203,41 +207,6 @@ class Distillation(Settings):
                 "'diverse' or a list"
             )
         return self
-
-    def _check_paths(self) -> None:
-        """Networks with DropPath have layers that only a student's training uses."""
-        named = () if isinstance(self.pool.others, str) else self.pool.others
-        for where, name in (
-            ("network.name", self.network.name),
-            *(("pool.others", member.network) for member in named),
-            *(("pool.bandit.probes", probe) for probe in self.pool.bandit.probes),
-        ):
-            if name in WITH_PATHS:
-                raise ValueError(
-                    f"{where}: got '{name}', which is for students; use '{name.split('-')[0]}', "
-                    "and name it in evaluation.students"
-                )
-
-    def _check_idc(self) -> None:
-        """Check what mosaics can have, and what only they have."""
-        if self.method != "idc":
-            if self.init == "mix":
-                raise ValueError(
-                    f"init: got 'mix', but method '{self.method}' has no mosaics; use noise or real"
-                )
-            return
-        if self.dataset.pixels != "normalised":
-            raise ValueError(
-                f"dataset.pixels: got '{self.dataset.pixels}', but method 'idc' learns pixels from "
-                "0 to 1; remove the setting"
-            )
-        named = () if isinstance(self.pool.others, str) else self.pool.others
-        drawn = {member.network for member in named if self.pool.main_probability < 1.0}
-        if "mlp" in {self.network.name, *drawn}:
-            raise ValueError(
-                "network 'mlp': method 'idc' matches the gradients of convolutions, and it has "
-                "none; use another in network.name and in pool.others"
-            )
 
     def identity(self) -> dict[str, Any]:
         """The settings that a distilled set depends on, as plain data.
@@ -351,82 +320,11 @@ class TrialConfig(Distillation):
         return value
 
     @model_validator(mode="after")
-    def _check_recipe(self) -> Self:
-        if self.method != FULL_DATA:
-            return self
-        if self.kd.variant != "off":
-            raise ValueError(
-                f"kd.variant: got '{self.kd.variant}', but method 'full-data' has no distilled set "
-                "to train a teacher on; set kd.variant = 'off'"
-            )
-        if self.evaluation.augmentation not in ("auto", "none"):
-            raise ValueError(
-                f"evaluation.augmentation: got '{self.evaluation.augmentation}', but method "
-                "'full-data' trains without; remove the setting"
-            )
-        if self.evaluation.optimizer != "sgd":
-            raise ValueError(
-                f"evaluation.optimizer: got '{self.evaluation.optimizer}', but method 'full-data' "
-                "trains by DD-Ranking's recipe; remove the setting"
-            )
-        for student in self.students():
-            if student.name in WITH_PATHS:
-                raise ValueError(
-                    f"evaluation.students: got '{student.label}', whose DropPath is for distilled "
-                    "sets, but method 'full-data' has none; name another"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _check_elf(self) -> Self:
-        """What ELF can split, and what it goes with."""
-        if not self.elf.terms:
-            return self
-        got = f"elf.variant: got '{self.elf.variant}', but"
-        if self.kd.variant != "off":
-            raise ValueError(
-                f"{got} kd.variant is '{self.kd.variant}', and a student follows one thing; set "
-                "one of the two to 'off'"
-            )
-        if self.method == FULL_DATA:
-            raise ValueError(
-                f"{got} method 'full-data' has no distilled set to take features of; set "
-                "elf.variant = 'off'"
-            )
-        works = ", ".join(REAR_STARTS)
-        for student in self.students():
-            if student.name not in REAR_STARTS:
-                raise ValueError(
-                    f"{got} student '{student.label}' has no split point; use {works} in "
-                    "evaluation.students"
-                )
-        if self.elf.needs_features and self.network.name != "convnet":
-            raise ValueError(
-                f"{got} its features are those of a ConvNet, and network.name is "
-                f"'{self.network.name}'; set network.name = 'convnet'"
-            )
-        signed = self.network.activation not in ("relu", "sigmoid")
-        if "front" in self.elf.terms and self.elf.distance == "ce" and signed:
-            raise ValueError(
-                f"elf.distance: got 'ce', whose weights are features, but those of activation "
-                f"'{self.network.activation}' may be negative; use 'l2', 'l1' or 'cosine'"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_probes(self) -> Self:
-        """What a bandit is rewarded by is never what the trial, or a report on its way, scores."""
-        if self.pool.schedule != "bandit" or self.method in BASELINES:
-            return self
-        quick = {Architecture(name=name) for name in QUICK_STUDENTS}
-        for name in self.pool.bandit.probes:
-            probe = Architecture.parse(name)
-            where = "evaluation.students" if probe in self.students() else "the quick scores"
-            if probe in {*self.students(), *quick}:
-                raise ValueError(
-                    f"pool.bandit.probes: got '{name}', which is also a network of {where}, "
-                    "expected one that the trial is not judged on; name another"
-                )
+    def _check_evaluation(self) -> Self:
+        check_full_data(self)
+        check_elf(self)
+        if self.method not in BASELINES:
+            check_probes(self)
         return self
 
     def students(self) -> tuple[Architecture, ...]:

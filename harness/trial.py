@@ -115,10 +115,11 @@ def check_fits(config: TrialConfig, data: ImageData) -> None:
                 f"{smallest} of '{data.name}' to distil, expected at least ipc = {config.ipc}; "
                 "lower it or ipc"
             )
-    if config.elf.needs_features:
-        networks |= {feature_network(config, own, data.in_shape) for own in config.students()}
     for architecture in sorted(networks, key=lambda item: item.label):
         _check_buildable(architecture.label, data.in_shape, data.num_classes)
+    for student in config.students() if config.elf.needs_features else ():
+        wide = feature_network(config, student, data.in_shape)
+        _check_buildable(wide.label, data.in_shape, data.num_classes)
 
 
 @lru_cache(maxsize=256)
