@@ -167,6 +167,7 @@ def test_a_student_has_a_row_with_its_own_status() -> None:
         "student_seed": 3,
         "epochs": 300,
         "augmentation": "none",
+        "optimizer": "sgd",
         "split": "test",
         "accuracy": 0.5,
         "loss": 1.0,

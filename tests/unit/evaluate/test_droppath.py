@@ -62,7 +62,7 @@ def test_images_pass_blocks_by_as_in_the_plain_version(label: str) -> None:
 def test_training_agrees_with_the_plain_version(optimizer: str, lr: float) -> None:
     shown, labels = images(3), labels_by_class(3, 1)
     found, expected = make("alexnet-droppath"), make("alexnet-droppath")
-    recipe = Recipe(3, lr, 2, "none", optimizer, (1.0, 0.5))
+    recipe = Recipe(1, lr, 2, "none", optimizer, (1.0, 0.5))
     synthetic = SyntheticSet(shown, labels, {})
     student = Student(found, ("student", "x", 0))
     train_network(student, synthetic, recipe, seed=0, kd=KDSettings())
@@ -71,7 +71,7 @@ def test_training_agrees_with_the_plain_version(optimizer: str, lr: float) -> No
     parameters = list(expected.parameters())
     averages = [torch.zeros_like(p) for p in parameters]
     passed_by = 0
-    for epoch, keep in enumerate([1.0, 1.0, 0.5, 0.5]):
+    for epoch, keep in enumerate([1.0, 0.5]):
         order = torch.randperm(3, generator=seeding.generator(0, "student-order", "x", 0, epoch))
         chances = seeding.generator(0, "student-paths", "x", 0, epoch)
         for rows in torch.split(order, 2):
@@ -83,9 +83,6 @@ def test_training_agrees_with_the_plain_version(optimizer: str, lr: float) -> No
             for p, gradient, average in zip(parameters, gradients, averages, strict=True):
                 own = torch.zeros_like(p) if gradient is None else gradient
                 step(p, own, average, lr)
-        if epoch == 3 // 2 + 1:
-            lr *= 0.1
-            averages = [torch.zeros_like(p) for p in parameters]
     assert passed_by > 0
     for one, other in zip(found.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
