@@ -3,13 +3,15 @@
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
-from harness.config import make_config
+from harness.config import get_dotted, make_config
 from harness.errors import ConfigError
 from harness.plugins import load_plugin
+from harness.search.space import read_space
 from tests.end_to_end.conftest import Call, shell
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +39,6 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process."""
-    import sys
-
     load_plugin.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == "drifting"]:
         monkeypatch.delitem(sys.modules, name)
@@ -125,6 +125,27 @@ def test_its_settings_are_checked_and_filled_in(package: Path) -> None:
     assert make_config(settings(plugin={"rate": 0.1})).digest() == config.digest()
     assert "kmeans" not in config.identity()
     assert config.identity()["plugin"] == {"rate": 0.1}
+
+
+def test_a_space_holds_methods_of_both_kinds(package: Path) -> None:
+    space = read_space(
+        {
+            "title": "Both",
+            "question": "Which?",
+            "base": {"pool.main_probability": 1.0},
+            "space": {
+                "method": {"grid": ["dc", NAME]},
+                "plugin": {"rate": {"grid": [0.1, 0.5], "when": {"method": NAME}}},
+            },
+        },
+        "both.toml",
+        {},
+    )
+    points = list(space.points())
+    assert [point.get("plugin.rate") for point in points] == [None, 0.1, 0.5]
+    rates = [get_dotted(space.config(point), "plugin.rate") for point in points]
+    assert rates == [None, 0.1, 0.5]
+    assert read_space(space.resolved(), "both.toml", {}).parameters == space.parameters
 
 
 @pytest.mark.parametrize(
