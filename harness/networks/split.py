@@ -1,5 +1,6 @@
 """Networks in two parts, front and rear, at maps that two architectures can have in common."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -37,6 +38,7 @@ def split(network: Network, name: str) -> Parts:
     return Parts(nn.Sequential(*front), nn.Sequential(*rear, nn.Flatten(), network.classifier))
 
 
+@lru_cache(maxsize=256)
 def map_shape(architecture: Architecture, in_shape: Shape) -> tuple[int, int, int]:
     """Shape of the maps between front and rear (C, H, W); nothing is computed."""
     with torch.device("meta"):

@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from harness.config import get_dotted, make_config
@@ -60,6 +61,7 @@ def test_the_example_runs_as_shown_and_resumes_bit_for_bit(
     assert record["config"]["plugin"] == {"rate": 0.2}
     code = record["config"]["method_code"]
     assert record["provenance"]["plugin"] == {"method": NAME, "code": code}
+    assert set(pd.read_parquet(tmp_path / "runs/means/evaluations.parquet")["method"]) == {NAME}
 
     shared = [*QUICK, "--store", tmp_path / "store"]
     for iterations, out in ((4, "half"), (10, "rest")):
