@@ -48,7 +48,7 @@ $(READY): pyproject.toml
 		{ echo "make: $$($(PYTHON) --version) is too old, 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install -qq --editable '.[dev,optuna,searchers]'
+	$(BIN)/python -m pip install -qq --editable '.[dev,lion,optuna,searchers]'
 	@touch $@
 
 clean:

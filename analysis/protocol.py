@@ -64,6 +64,7 @@ def protocol_summary(results: SearchResults) -> dict[str, str]:
         "augmentation": "augmentation",
         "knowledge distillation": "kd_variant",
         "protocol": "protocol",
+        "track": "track",
     }
     said = {title: values_text(rows[column]) for title, column in found.items()}
     judged = rows.groupby("split", sort=False)["n_images"].unique()

@@ -16,7 +16,7 @@ from analysis.load import SearchResults
 from analysis.render import Table, make_cells
 from analysis.samples import UNSEEN, sample_of, seed_accuracies, student_rows
 from analysis.words import interval, percent
-from harness.schema import TEST
+from harness.schema import DISTILLED_TRACK, TEST
 
 STUDENTS = ("convnet", "mlp", "lenet", "alexnet", "vgg11", "resnet18")
 """Columns of both tables; ConvNet is the main model, published for Table 4's baseline alone."""
@@ -205,6 +205,7 @@ def _places(row: pd.Series) -> list[tuple[int, str]]:
         and row["dataset"] == "cifar10"
         and row["method"] == "dc"
         and row["main_model"] == "convnet"
+        and row["track"] == DISTILLED_TRACK
     )
     if not comparable:
         return []

@@ -26,7 +26,7 @@ from analysis.load import SearchResults
 from analysis.render import Table, make_cells
 from analysis.samples import student_rows
 from analysis.words import interval, percent
-from harness.schema import TEST
+from harness.schema import DISTILLED_TRACK, TEST
 
 RANDOM, FULL_DATA = "random-real", "full-data"
 BASELINES = (RANDOM, "kmeans", FULL_DATA)
@@ -167,7 +167,7 @@ def _scale(x: float) -> float:
 def _rows(results: SearchResults) -> pd.DataFrame:
     """A row for each trial and student, means over its student seeds that did not diverge."""
     rows = student_rows(results, TEST)
-    rows = rows[rows["counted"]]
+    rows = rows[rows["counted"] & (rows["track"] == DISTILLED_TRACK)]
     keys = ["trial_id", *_TASK, *_SET, *_KD, "epochs", "augmentation"]
     rows = rows.assign(accuracy=rows["accuracy"].astype("float64"))
     frame = rows.groupby(keys, dropna=False, sort=False)["accuracy"].mean().reset_index()

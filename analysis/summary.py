@@ -10,7 +10,7 @@ from analysis.interaction import interaction_words, pool_and_kd
 from analysis.load import SearchResults
 from analysis.stopped import describe_stopped, without_stopped
 from analysis.words import split_of
-from harness.schema import FINISHED, STATUSES, TEST
+from harness.schema import FEATURE_TRACK, FINISHED, STATUSES, TEST
 
 
 class Answer(NamedTuple):
@@ -23,7 +23,7 @@ class Answer(NamedTuple):
     """The best value beside each combination of the other settings, where there are several, and
     how pool and KD act together."""
     notes: list[str]
-    """What is missing, diverged or was stopped early."""
+    """Whose students saw real images, what is missing, diverged or was stopped early."""
 
 
 def find_answer(results: SearchResults) -> Answer:
@@ -50,7 +50,8 @@ def find_answer(results: SearchResults) -> Answer:
             lines = words
     lines = lines or _best_configuration(done, results.varied)
     details += interaction_words(pool_and_kd(compared))
-    notes = [*_unfinished(results.trials["status"]), *describe_stopped(results)]
+    unfinished = _unfinished(results.trials["status"])
+    notes = [*_tracks(compared.rows), *unfinished, *describe_stopped(results)]
     return Answer(lines, details, notes)
 
 
@@ -87,6 +88,18 @@ def _best_configuration(done: pd.DataFrame, varied: tuple[str, ...]) -> list[str
         test = (best["test_mean"], best["test_low"], best["test_high"], best["n"])
         lines.append(f"On test images: {accuracy_words(*test)}")
     return lines
+
+
+def _tracks(rows: pd.DataFrame) -> list[str]:
+    """Say where students saw more than a distilled set."""
+    own = rows[rows["track"] == FEATURE_TRACK]
+    if not len(own):
+        return []
+    trials, every = own["trial_id"].nunique(), rows["trial_id"].nunique()
+    return [
+        f"In {trials} of {every} trials students followed features learned from real images "
+        f"(track {FEATURE_TRACK}): compare them with each other, not with those of a set alone"
+    ]
 
 
 def _unfinished(statuses: pd.Series) -> list[str]:

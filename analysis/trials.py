@@ -18,6 +18,7 @@ from pyarrow import compute, parquet
 from analysis.records import parse_parts, summarise_record
 from harness.errors import ResultError
 from harness.schema import (
+    ADDED,
     COLUMNS,
     EVALUATIONS_FILE,
     FINISHED,
@@ -135,6 +136,9 @@ def _read_rows(path: Path) -> pyarrow.Table:
     if "schema_version" in table.column_names:
         for version in table["schema_version"].unique().to_pylist():
             _check_version(version, path)
+    for name, value in ADDED.items():
+        if name not in table.column_names:
+            table = table.append_column(name, pyarrow.repeat(value, table.num_rows))
     names = set(table.column_names)
     if missing := [name for name in _SCHEMA.names if name not in names]:
         raise ValueError(f"column '{missing[0]}' is missing")

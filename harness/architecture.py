@@ -32,7 +32,13 @@ NETWORK_NAMES = (
     "resnet18-ap",
     "resnet18-bn-ap",
     "resnet10-ap",
+    "alexnet-droppath",
+    "vgg11-droppath",
+    "resnet18-droppath",
 )
+
+WITH_PATHS = ("alexnet-droppath", "vgg11-droppath", "resnet18-droppath")
+"""Networks that have blocks which images may pass by while a student learns."""
 
 # Words of a label that say "none", which alone would not tell which part is left out.
 _NO_NORM, _NO_POOLING = "nonorm", "nopooling"

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.config import get_dotted, setting_names
+from harness.config import dig, get_dotted, setting_names
 from harness.errors import ConfigError, HarnessError, ResultError
 from harness.records import read_json
 from harness.schema import (
@@ -214,8 +214,9 @@ def _columns(searches: Sequence[_Search]) -> tuple[Column, ...]:
     """What the spaces vary, in their order, then what differs otherwise, and the seed."""
     configs = [trial.config for search in searches for trial in search.plan()]
     dumps = [config.model_dump(mode="json") for config in configs]
-    values = {name: [_dig(dump, name) for dump in dumps] for name in setting_names()}
     names = [name for search in searches for name in search.space()]
+    known = dict.fromkeys([*setting_names(), *names])
+    values = {name: [dig(dump, name) for dump in dumps] for name in known}
     if any(name.startswith("kd.") for name in names):
         names.insert(0, "kd.variant")  # says where temperature and alpha count
     names += [
@@ -247,13 +248,6 @@ def _column(name: str, values: Sequence[Any], searches: Sequence[_Search]) -> Co
     if ends or len(numbers) > _MOST_VALUES:
         return Column(name, float, (numbers[0], numbers[-1]), False)
     return Column(name, float, tuple(numbers), True)
-
-
-def _dig(data: Mapping[str, Any], name: str) -> Any:
-    value: Any = data
-    for part in name.split("."):
-        value = value[part]
-    return value
 
 
 def _is_number(value: Any) -> bool:

@@ -14,13 +14,23 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from harness.architecture import Architecture
+from harness.architecture import WITH_PATHS, Architecture
 from harness.errors import ConfigError, suggest
+from harness.plugins import PLUGIN, Plugin, is_plugin, load_plugin
 from harness.settings.base import Settings as Settings
+from harness.settings.checks import FULL_DATA as FULL_DATA
+from harness.settings.checks import (
+    check_elf,
+    check_full_data,
+    check_idc,
+    check_paths,
+    check_probes,
+)
 from harness.settings.dataset import DATASETS as DATASETS
 from harness.settings.dataset import OF_FILES as OF_FILES
 from harness.settings.dataset import OWN_CONSTANTS as OWN_CONSTANTS
 from harness.settings.dataset import DatasetSettings as DatasetSettings
+from harness.settings.elf import ELFSettings as ELFSettings
 from harness.settings.evaluation import MAIN as MAIN
 from harness.settings.evaluation import QUICK_STUDENTS as QUICK_STUDENTS
 from harness.settings.evaluation import EvaluationSettings as EvaluationSettings
@@ -60,9 +70,6 @@ SCHEDULED_METHODS: frozenset[str] = frozenset()
 UNSCHEDULED = frozenset({"constant", "bandit"})
 """Schedules of the pool that do not depend on how many iterations there are to be."""
 
-FULL_DATA = "full-data"
-"""The method whose set is all training images."""
-
 BASELINES: dict[str, tuple[str, ...]] = {
     "random-real": ("ipc", "seed"),
     "kmeans": ("ipc", "seed", "network", "kmeans", "precision", "threads"),
@@ -80,7 +87,11 @@ class Distillation(Settings):
     dataset: DatasetSettings = DatasetSettings()
     """Real images."""
     method: str = "dc"
-    """Distillation method."""
+    """Distillation method: a name of ``METHODS``, or ``package.module:Class`` for one of another
+    package, whose module is imported (``harness.plugins``)."""
+    method_code: str | None = None
+    """Hash of the code of a method of another package, filled in: where it is given, as in a plan,
+    the code must still be that."""
     ipc: int = Field(default=1, ge=1)
     """Images per class."""
     iterations: int = Field(default=1000, ge=1)
@@ -118,6 +129,8 @@ class Distillation(Settings):
     """Of the method ``idc`` alone."""
     acc: AccSettings = AccSettings()
     """Model augmentation, of all methods that draw networks."""
+    plugin: Mapping[str, Any] = {}
+    """Settings of a method of another package (``plugin.NAME``), checked by its class."""
     precision: Precision = "fp32"
     """``tf32``: GPUs multiply in TF32; ``bf16-real``: gradients on real images in bfloat16."""
     compile: bool = False
@@ -147,18 +160,28 @@ class Distillation(Settings):
         main = network.get("name") if isinstance(network, Mapping) else network
         if main in ("mlp", Architecture(name="mlp")):
             filled["lr_img"] = 0.01
-        return merge({**filled, **own}, value)
+        merged = merge({**filled, **own}, value)
+        return _with_plugin(merged) if is_plugin(merged.get("method")) else merged
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.method not in METHODS:
-            raise ValueError(f"method: got '{self.method}'; {suggest(self.method, METHODS)}")
+        if self.method not in METHODS and not is_plugin(self.method):
+            raise ValueError(
+                f"method: got '{self.method}'; {suggest(self.method, METHODS)}, or "
+                "package.module:Class"
+            )
+        if not is_plugin(self.method) and (self.plugin or self.method_code):
+            name = f"{PLUGIN}.{next(iter(self.plugin))}" if self.plugin else "method_code"
+            raise ValueError(
+                f"{name}: method '{self.method}' has no such setting, only one that is named as "
+                "package.module:Class; remove it"
+            )
         for name, only in FIXED.get(self.method, {}).items():
             if (got := getattr(self, name)) != only:
                 raise ValueError(
                     f"{name}: got {got}, but method '{self.method}' has no such setting; remove it"
                 )
-        if self.acc.active and self.method not in TABLES["acc"]:
+        if self.acc.active and not has_table(self.method, "acc"):
             raise ValueError(
                 f"acc.networks: got {self.acc.networks}, but method '{self.method}' draws no "
                 f"networks; remove it, or use {', '.join(TABLES['acc'])}"
@@ -168,7 +191,8 @@ class Distillation(Settings):
                 f"acc.networks: got {self.acc.networks}, but pool.schedule 'bandit' keeps images "
                 "apart that early-stage networks are trained on; remove it, or use another schedule"
             )
-        self._check_idc()
+        check_paths(self)
+        check_idc(self)
         similar = self.pool.others in ("similar", "similar-depth1")
         draws = self.method not in BASELINES
         if (
@@ -184,33 +208,16 @@ class Distillation(Settings):
             )
         return self
 
-    def _check_idc(self) -> None:
-        """Check what mosaics can have, and what only they have."""
-        if self.method != "idc":
-            if self.init == "mix":
-                raise ValueError(
-                    f"init: got 'mix', but method '{self.method}' has no mosaics; use noise or real"
-                )
-            return
-        if self.dataset.pixels != "normalised":
-            raise ValueError(
-                f"dataset.pixels: got '{self.dataset.pixels}', but method 'idc' learns pixels from "
-                "0 to 1; remove the setting"
-            )
-        named = () if isinstance(self.pool.others, str) else self.pool.others
-        drawn = {member.network for member in named if self.pool.main_probability < 1.0}
-        if "mlp" in {self.network.name, *drawn}:
-            raise ValueError(
-                "network 'mlp': method 'idc' matches the gradients of convolutions, and it has "
-                "none; use another in network.name and in pool.others"
-            )
-
     def identity(self) -> dict[str, Any]:
         """The settings that a distilled set depends on, as plain data.
 
         ``dataset.root`` is left out: where files lie is not what they hold.
         """
         return self._relevant(self.model_dump(mode="json", include=set(Distillation.model_fields)))
+
+    def plugin_settings(self) -> Any:
+        """An object of the class ``Settings`` of a method of another package."""
+        return load_plugin(self.method).read(self.plugin)
 
     def num_iterations(self) -> int:
         """Iterations to do: ``iterations``, or none where the method ignores it."""
@@ -226,7 +233,7 @@ class Distillation(Settings):
         if self.method in BASELINES:
             names = ("method", "dataset", "protocol", *BASELINES[self.method])
             return {name: data[name] for name in names}
-        if self.method not in SCHEDULED_METHODS and self.pool.schedule in UNSCHEDULED:
+        if not _is_scheduled(self.method) and self.pool.schedule in UNSCHEDULED:
             del data["iterations"]
         return data
 
@@ -237,12 +244,49 @@ class Distillation(Settings):
         they do not count they are not there, so that a new one changes no hash of other trials.
         """
         del data["dataset"]["root"]
-        for table, methods in TABLES.items():
-            if self.method not in methods or not getattr(self, table).active:
+        for table in TABLES:
+            if not has_table(self.method, table) or not getattr(self, table).active:
                 del data[table]
+        if not is_plugin(self.method):
+            del data["plugin"], data["method_code"]
         if self.pool.schedule != "bandit":
             del data["pool"]["bandit"]
         return data
+
+
+def has_table(method: str, table: str) -> bool:
+    """Whether a method has one of the ``TABLES``."""
+    if is_plugin(method):
+        return table in load_plugin(method).tables
+    return method in TABLES[table]
+
+
+def _is_scheduled(method: str) -> bool:
+    if is_plugin(method):
+        return load_plugin(method).scheduled
+    return method in SCHEDULED_METHODS
+
+
+def _with_plugin(data: dict[str, Any]) -> dict[str, Any]:
+    """Check and fill in what only a method of another package has."""
+    builtin = {path: name for name, path in METHODS.items()}
+    if (method := data["method"]) in builtin:
+        raise ValueError(f"method: got '{method}', which is built in; use '{builtin[method]}'")
+    plugin: Plugin = load_plugin(method)
+    known = data.get("method_code")
+    if known is not None and known != plugin.code:
+        raise ValueError(
+            f"method: the code of '{method}' is not what it was ({str(known)[:8]}, now "
+            f"{plugin.code[:8]}); restore it, or begin anew in another folder"
+        )
+    return {**data, PLUGIN: plugin.check(data.get(PLUGIN, {})), "method_code": plugin.code}
+
+
+def _has_elf(table: object) -> bool:
+    """Whether a table that is not yet checked asks for ELF."""
+    if isinstance(table, ELFSettings):
+        return bool(table.terms)
+    return isinstance(table, Mapping) and table.get("variant", "off") != "off"
 
 
 class TrialConfig(Distillation):
@@ -250,6 +294,8 @@ class TrialConfig(Distillation):
 
     kd: KDSettings = KDSettings()
     """Knowledge distillation of the students."""
+    elf: ELFSettings = ELFSettings()
+    """Features of a network trained on real images that students follow."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Students and how they are trained."""
     run: RunSettings = RunSettings()
@@ -261,11 +307,12 @@ class TrialConfig(Distillation):
         """Students are trained as published for the method (all real images: DD-Ranking)."""
         if not isinstance(value, Mapping):
             return value
-        method, given = value.get("method"), value.get("evaluation", {})
+        method, given = value.get("method", "dc"), value.get("evaluation", {})
         if not isinstance(given, Mapping) or not isinstance(method, str):
             return value
-        if method in PUBLISHED_AUGMENTATION:
-            own = {"augmentation": PUBLISHED_AUGMENTATION[method], **given}
+        elf = value.get("elf")
+        if method in PUBLISHED_AUGMENTATION or (_has_elf(elf) and method != FULL_DATA):
+            own = {"augmentation": PUBLISHED_AUGMENTATION.get(method, "dsa"), **given}
             return {**value, "evaluation": own}
         if method == FULL_DATA:
             known = {name: item for name, item in given.items() if item is not None}
@@ -273,35 +320,11 @@ class TrialConfig(Distillation):
         return value
 
     @model_validator(mode="after")
-    def _check_recipe(self) -> Self:
-        if self.method != FULL_DATA:
-            return self
-        if self.kd.variant != "off":
-            raise ValueError(
-                f"kd.variant: got '{self.kd.variant}', but method 'full-data' has no distilled set "
-                "to train a teacher on; set kd.variant = 'off'"
-            )
-        if self.evaluation.augmentation not in ("auto", "none"):
-            raise ValueError(
-                f"evaluation.augmentation: got '{self.evaluation.augmentation}', but method "
-                "'full-data' trains without; remove the setting"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_probes(self) -> Self:
-        """What a bandit is rewarded by is never what the trial, or a report on its way, scores."""
-        if self.pool.schedule != "bandit" or self.method in BASELINES:
-            return self
-        quick = {Architecture(name=name) for name in QUICK_STUDENTS}
-        for name in self.pool.bandit.probes:
-            probe = Architecture.parse(name)
-            where = "evaluation.students" if probe in self.students() else "the quick scores"
-            if probe in {*self.students(), *quick}:
-                raise ValueError(
-                    f"pool.bandit.probes: got '{name}', which is also a network of {where}, "
-                    "expected one that the trial is not judged on; name another"
-                )
+    def _check_evaluation(self) -> Self:
+        check_full_data(self)
+        check_elf(self)
+        if self.method not in BASELINES:
+            check_probes(self)
         return self
 
     def students(self) -> tuple[Architecture, ...]:
@@ -319,6 +342,13 @@ class TrialConfig(Distillation):
     def digest(self) -> str:
         """Hash of all that the trial's rows depend on: 64 hex digits."""
         data = self._relevant(self.model_dump(mode="json", exclude={"run"}))
+        if not self.elf.terms:
+            del data["elf"]
+        # What was there before there was a choice has the digest that it had.
+        if self.evaluation.optimizer == "sgd":
+            del data["evaluation"]["optimizer"]
+        if not any(student.name in WITH_PATHS for student in self.students()):
+            del data["evaluation"]["keep_rates"]
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def _resolve(self, name: str) -> Architecture:
@@ -343,12 +373,19 @@ def make_config(data: Mapping[str, Any], where: str = "") -> TrialConfig:
 
 
 def setting_names(model: type[BaseModel] = TrialConfig, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted name of every setting."""
+    """Yield the dotted name of every setting, but for what only methods of other packages have."""
     for name, field in model.model_fields.items():
+        if name in (PLUGIN, "method_code"):
+            continue
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from setting_names(field.annotation, f"{prefix}{name}.")
         else:
             yield prefix + name
+
+
+def is_setting(name: str) -> bool:
+    """Whether a dotted name may be set; below ``plugin.`` a method's class decides."""
+    return name in _known_settings() or name.startswith(f"{PLUGIN}.")
 
 
 def set_dotted(data: dict[str, Any], name: str, value: object) -> None:
@@ -357,9 +394,8 @@ def set_dotted(data: dict[str, Any], name: str, value: object) -> None:
     Raises:
         ConfigError: The name is not a setting.
     """
-    known = _known_settings()
-    if name not in known:
-        raise ConfigError(f"unknown setting '{name}'; {_near(name, list(known))}")
+    if not is_setting(name):
+        raise ConfigError(f"unknown setting '{name}'; {_near(name, list(_known_settings()))}")
     *parents, leaf = name.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
@@ -369,10 +405,20 @@ def set_dotted(data: dict[str, Any], name: str, value: object) -> None:
 
 
 def get_dotted(config: TrialConfig, name: str) -> Any:
-    """Return a setting of a config by its dotted name, as plain data."""
-    value: Any = config.model_dump(mode="json")
+    """Return a setting of a config by its dotted name, as plain data.
+
+    None where it is one of ``plugin``'s that the method does not have.
+    """
+    return dig(config.model_dump(mode="json"), name)
+
+
+def dig(data: Mapping[str, Any], name: str) -> Any:
+    """Return a setting of a dumped config by its dotted name; see ``get_dotted``."""
+    value: Any = data
     for part in name.split("."):
-        value = value[part]
+        value = value.get(part) if name.startswith(f"{PLUGIN}.") else value[part]
+        if value is None:
+            return None
     return value
 
 

@@ -64,12 +64,14 @@ def matching_loss_slope(losses: Sequence[float], draws: Sequence[str], main: str
 
     Args:
         losses: Loss of each iteration.
-        draws: Label of each iteration's architecture, same length.
+        draws: Label of each iteration's architecture, same length; empty where none was drawn.
         main: Label of the main model.
 
     Returns:
         Nats an iteration, below 0 where the loss falls; None for fewer than 20 such iterations.
     """
+    if not draws:
+        return None
     own = [
         (iteration, math.log(loss))
         for iteration, (loss, label) in enumerate(zip(losses, draws, strict=True))

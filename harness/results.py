@@ -10,7 +10,7 @@ from harness.clock import Clock
 from harness.config import TrialConfig
 from harness.evaluate import StudentScore
 from harness.pool import describe_others, drawn_by
-from harness.schema import COLUMNS, PHASES, UNSEEN_MEAN
+from harness.schema import COLUMNS, DISTILLED_TRACK, FEATURE_TRACK, PHASES, UNSEEN_MEAN
 
 Row = dict[str, Any]
 
@@ -74,6 +74,8 @@ def common_columns(config: TrialConfig, record: Mapping[str, Any]) -> Row:
         "kd_variant": config.kd.variant,
         "kd_temperature": config.kd.temperature,
         "kd_alpha": config.kd.alpha,
+        "track": FEATURE_TRACK if config.elf.needs_features else DISTILLED_TRACK,
+        "elf_variant": config.elf.variant,
         "seed": config.seed,
         "replicate": record["replicate"],
         "distill_s": record["timings"]["distill_s"],
@@ -103,6 +105,7 @@ def student_rows(common: Row, config: TrialConfig, scores: Iterable[StudentScore
                 "student_seed": item.student_seed,
                 "epochs": item.recipe.epochs,
                 "augmentation": item.recipe.augmentation,
+                "optimizer": item.recipe.optimizer,
                 "split": item.split,
                 "accuracy": item.score.accuracy if finite else None,
                 "loss": item.score.loss if finite else None,

@@ -26,6 +26,9 @@ ENDED = FINISHED | {"error", "oom"}
 NOT_RUN: Status = "not_run"
 
 VALIDATION, TEST = "validation", "test"
+DISTILLED_TRACK, FEATURE_TRACK = "distilled", "real-features"
+"""Tracks: students that saw a distilled set alone, and those that saw features learned from real
+images besides (ELF). Accuracies of two tracks answer two questions."""
 UNSEEN_MEAN = "validation/unseen_mean"
 """Mean over unseen students of the mean over their networks, on validation images: optimised."""
 TEST_UNSEEN_MEAN = "test/unseen_mean"
@@ -117,6 +120,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("kd_temperature", "float64", "> 0; null where KD is off"),
     Column("kd_alpha", "float64", "weight of the teacher's term, 0..1; null where KD is off"),
     Column("teacher_accuracy", "float64", "fraction, on this split; null without a finite teacher"),
+    Column(
+        "track",
+        "string",
+        "what students saw: distilled (the set alone), or real-features (ELF: also features of a "
+        "network trained on real images)",
+    ),
+    Column("elf_variant", "string", "off, or the terms of ELF's loss"),
     Column("seed", "int64", "of the trial"),
     Column("replicate", "int64", "equal replicates of different configurations are paired"),
     Column("student", "string", "label of the student; null where the distillation diverged"),
@@ -126,6 +136,7 @@ COLUMNS: tuple[Column, ...] = (
         "epochs", "int64", "of the recipe; on a distilled set one pass more is run, as published"
     ),
     Column("augmentation", "string", "of the student's training images"),
+    Column("optimizer", "string", "of the student: sgd or lion"),
     Column("split", "string", "validation or test"),
     Column("accuracy", "float64", "fraction, 0..1; null where the student diverged"),
     Column("loss", "float64", "mean cross-entropy, nats; null where the student diverged"),
@@ -139,3 +150,6 @@ COLUMNS: tuple[Column, ...] = (
     Column("git_hash", "string", "of the code; null outside a checkout"),
     Column("schema_version", "int64", "of this table"),
 )
+
+ADDED: Mapping[str, str] = {"track": DISTILLED_TRACK, "elf_variant": "off", "optimizer": "sgd"}
+"""Columns that older files of this version lack, and what stands for them."""

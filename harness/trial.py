@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,6 +28,8 @@ from harness.distill.similarity import measure_similarity, similarity_metrics
 from harness.distilling import Distilling
 from harness.errors import DataError, DivergedError
 from harness.evaluate import StudentScore, Weights, evaluate, kd_gain
+from harness.evaluate.cohort import check_lion
+from harness.evaluate.elf import feature_network
 from harness.events import (
     Decision,
     DeferredError,
@@ -37,6 +39,7 @@ from harness.events import (
 )
 from harness.images import write_grid
 from harness.networks import build_network
+from harness.plugins import PLUGIN, is_plugin, load_plugin
 from harness.pool import drawn_by, path_values
 from harness.records import write_json, write_rows, write_text
 from harness.results import common_columns, diverged_rows, metrics, phases, student_rows
@@ -63,6 +66,8 @@ from harness.synthetic import SyntheticSet
 
 TEACHER = "teacher"
 """Kind of a teacher's entries in the store."""
+FEATURES = "feature-network"
+"""Kind of the entries of networks whose features students follow (ELF)."""
 _CLOCKS = (
     "distill_s",
     "distill_cost_s",
@@ -112,6 +117,9 @@ def check_fits(config: TrialConfig, data: ImageData) -> None:
             )
     for architecture in sorted(networks, key=lambda item: item.label):
         _check_buildable(architecture.label, data.in_shape, data.num_classes)
+    for student in config.students() if config.elf.needs_features else ():
+        wide = feature_network(config, student, data.in_shape)
+        _check_buildable(wide.label, data.in_shape, data.num_classes)
 
 
 @lru_cache(maxsize=256)
@@ -141,6 +149,8 @@ def preflight(configs: Iterable[TrialConfig], *, elsewhere: bool = False) -> Non
             configure_process(config)
             if config.compile:
                 check_compiler()
+            if config.evaluation.optimizer == "lion":
+                check_lion()
         by_data.setdefault((config.dataset, config.protocol), []).append(config)
     for (dataset, protocol), own in by_data.items():
         data = shared_data(dataset, protocol, torch.device("cpu"))
@@ -257,7 +267,8 @@ class _Run:
         synthetic, data = self.synthetic, self.context.data
         splits = self._splits()
         with self.clock.measure("eval_s"):
-            for score in evaluate(synthetic, self.config, data, splits, self._share_teacher):
+            shares = partial(self._share, TEACHER), partial(self._share, FEATURES)
+            for score in evaluate(synthetic, self.config, data, splits, *shares):
                 self.scores.append(score)
                 if self.context.stopping():
                     self.synthetic = None
@@ -322,8 +333,13 @@ class _Run:
             "diagnostics": self._diagnostics(),
             "dataset_checksum": self.context.data.checksum,
             "numerics": numerics.describe(self.context.device),
-            "provenance": provenance.describe(),
+            "provenance": {**provenance.describe(), **self._plugin()},
         }
+
+    def _plugin(self) -> dict[str, Any]:
+        """Where the method comes from, if from another package."""
+        method = self.config.method
+        return {PLUGIN: load_plugin(method).provenance()} if is_plugin(method) else {}
 
     def _stopped(self) -> dict[str, Any] | None:
         """Where and why a scheduler stopped it."""
@@ -344,13 +360,18 @@ class _Run:
             found[POOL_MAIN_LAST] = chances[-1]
         return {name: value for name, value in found.items() if value is not None}
 
-    def _share_teacher(self, identity: Mapping[str, Any], train: Callable[[], Weights]) -> Weights:
-        """Train a teacher, or take it from the store: one for all temperatures and alphas."""
+    def _share(
+        self, kind: str, identity: Mapping[str, Any], train: Callable[[], Weights]
+    ) -> Weights:
+        """Train what students follow, or take it from the store.
+
+        There is one teacher for all temperatures and alphas, and one feature network for all sets.
+        """
         store = self.context.store
         if store is None:
             return self._train_teacher(train).tensors
         whole = {**identity, "numerics": numerics.describe(self.context.device)}
-        return store.get_or_make(Key(TEACHER, whole), lambda: self._train_teacher(train)).tensors
+        return store.get_or_make(Key(kind, whole), lambda: self._train_teacher(train)).tensors
 
     def _train_teacher(self, train: Callable[[], Weights]) -> Entry:
         before = self.clock.seconds["teacher_s"]

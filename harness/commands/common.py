@@ -62,9 +62,12 @@ def config_of(
     from harness.config import make_config, set_dotted
     from harness.errors import ConfigError
     from harness.formats.fit import pixel_space
+    from harness.plugins import OF_PLUGINS, is_plugin
 
     recorded = foreign.provenance.get("distillation")
     data: dict[str, Any] = dict(recorded) if isinstance(recorded, dict) else {}
+    if is_plugin(data.get("method")):  # a name in a file imports nothing
+        data = {name: item for name, item in data.items() if name not in OF_PLUGINS}
     if not data:
         if "dataset.name" not in assignments:
             raise ConfigError(

@@ -97,6 +97,7 @@ class _Task:
         factor: int | None,
         where: "torch.device",
     ) -> None:
+        from harness.evaluate.cohort import check_lion
         from harness.formats.fit import fit_to_dataset, images_per_class
         from harness.synthetic import SyntheticSet
         from harness.trial import configure_process, shared_data
@@ -104,6 +105,13 @@ class _Task:
         self.path, self.foreign = path, foreign
         self.settings_lr = "evaluation.lr" in assignments
         config = config_of(foreign, assignments, pixels=pixels)
+        if config.elf.terms:
+            raise ConfigError(
+                f"elf.variant: got '{config.elf.variant}', which is a setting of trials; remove "
+                "it, or use harness run"
+            )
+        if config.evaluation.optimizer == "lion":
+            check_lion()
         configure_process(config)
         self.data = shared_data(config.dataset, config.protocol, where)
         fitted = fit_to_dataset(foreign, self.data, pixels=pixels, labels=labels, factor=factor)

@@ -1,4 +1,7 @@
-"""Distillation methods: one file each, named in ``harness.config.METHODS``."""
+"""Distillation methods: one file each, named in ``harness.config.METHODS``.
+
+Those of other packages keep the same protocol (``harness.plugins``).
+"""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -24,11 +27,11 @@ class Distiller(Protocol):
     iteration: int
     """Iterations done; a baseline has none to do."""
     draws: list[Architecture]
-    """The architecture that each iteration drew."""
+    """The architecture that each iteration drew; empty where the method draws none."""
 
     @property
     def pool_path(self) -> Sequence[tuple[int, float]]:
-        """The main-model probability on the way (``ModelPool.path``); a baseline has none."""
+        """The main-model probability on the way (``ModelPool.path``); empty without a pool."""
 
     def step(self) -> Tensor:
         """Do one iteration; return its loss, a detached scalar on the device (maybe not finite)."""
@@ -69,7 +72,7 @@ def build_distiller(
         device: Where tensors live.
         store: For methods that share what they prepare (``UsesStore``).
     """
-    module, _, name = METHODS[config.method].partition(":")
+    module, _, name = METHODS.get(config.method, config.method).partition(":")
     distiller: Distiller = getattr(import_module(module), name)(config, data, device)
     if store is not None and isinstance(distiller, UsesStore):
         distiller.use_store(store)

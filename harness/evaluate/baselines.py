@@ -10,6 +10,7 @@ from harness import seeding
 from harness.architecture import Architecture
 from harness.config import TrialConfig
 from harness.datasets import ImageData
+from harness.evaluate.augmentation import augment
 from harness.evaluate.training import Recipe, Score, score
 from harness.networks import Network, build_network
 from harness.synthetic import SyntheticSet, init_from_real, labels_by_class
@@ -62,19 +63,22 @@ def real_network(
     *,
     seed: int,
     address: tuple[str | int, ...],
+    decays: bool = True,
 ) -> Network:
     """Train a network on all training images.
 
-    SGD with momentum 0.9 and weight decay 5e-4; a tenth of the rate from half of the epochs on; no
-    augmentation; the last epoch counts. DD-Ranking's recipe for CIFAR10 and a ConvNet (arXiv
-    2505.13300) has 200 epochs, rate 0.01 and batch 512. Images are read batch by batch.
+    SGD with momentum 0.9 and weight decay 5e-4; a tenth of the rate from half of the epochs on, if
+    it ``decays``; the last epoch counts. DD-Ranking's recipe for CIFAR10 and a ConvNet (arXiv
+    2505.13300) has 200 epochs, rate 0.01, batch 512 and no augmentation. Images are read batch by
+    batch.
 
     Args:
         architecture: What to train.
         data: Real images; the network is on their device.
-        recipe: Epochs, rate and batch; exactly so many epochs are run.
+        recipe: Epochs, rate, batch and augmentation; exactly so many epochs are run.
         seed: The trial's.
-        address: Role and index of the draws of weights and order.
+        address: Role and index of the draws of weights, order and augmentation.
+        decays: Whether the rate falls.
     """
     device = data.train.labels.device
     role, *index = address
@@ -89,12 +93,14 @@ def real_network(
         network.parameters(), lr=recipe.lr, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY
     )
     for epoch in range(recipe.epochs):
-        if epoch == (recipe.epochs + 1) // 2:
+        if decays and epoch == (recipe.epochs + 1) // 2:
             optimizer.param_groups[0]["lr"] = recipe.lr * 0.1
         rng = seeding.generator(seed, f"{role}-order", *index, epoch)
         order = torch.randperm(len(data.train.labels), generator=rng).to(device)
+        shown = seeding.generator(seed, f"{role}-augment", *index, epoch)
         for rows in torch.split(order, recipe.batch):
-            loss = cross_entropy(network(data.train.images[rows]), data.train.labels[rows])
+            images = augment(data.train.images[rows], recipe.augmentation, shown)
+            loss = cross_entropy(network(images), data.train.labels[rows])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
@@ -10,9 +9,22 @@ from torch import Tensor, nn
 
 from harness import seeding
 from harness.architecture import Architecture
-from harness.config import QUICK_STUDENTS, EvaluationSettings, KDSettings, TrialConfig
+from harness.config import (
+    QUICK_STUDENTS,
+    ELFSettings,
+    EvaluationSettings,
+    KDSettings,
+    TrialConfig,
+)
 from harness.datasets import ImageData, Split
 from harness.evaluate.baselines import real_network
+from harness.evaluate.elf import (
+    feature_identity,
+    feature_network,
+    features_of,
+    make_loss,
+    train_features,
+)
 from harness.evaluate.kd import needs_teacher
 from harness.evaluate.training import (
     TOGETHER,
@@ -28,10 +40,11 @@ from harness.evaluate.training import (
     train_together,
     vmapped,
 )
-from harness.networks import build_network
+from harness.networks import Network, build_network
 from harness.synthetic import SyntheticSet
 
 _PLAIN = KDSettings()
+_NO_ELF = ELFSettings()
 
 Weights = Mapping[str, Tensor]
 """Parameters and buffers of a network by name."""
@@ -62,6 +75,7 @@ def evaluate(
     data: ImageData,
     splits: Iterable[str],
     share_teacher: ShareTeacher = _train_each,
+    share_features: ShareTeacher = _train_each,
 ) -> Iterator[StudentScore]:
     """Train every student of a trial and yield its score on each split.
 
@@ -75,16 +89,18 @@ def evaluate(
         data: Real images, on the same device.
         splits: Names of the splits to score: ``validation``, ``test``.
         share_teacher: Where teachers come from; by default each is trained here.
+        share_features: The same for the feature networks of ELF, which are trained on real images.
     """
     named = {name: getattr(data, name) for name in splits}
     if synthetic is None:
         yield from _evaluate_on_all(config, data, named)
         return
     teachers = _Teachers(synthetic, config, data, named, share_teacher)
+    features = _Features(synthetic, config, data, share_features)
     for student in config.students():
         recipe = make_recipe(config.evaluation, config.dataset.name, student)
         for seeds in _groups(config, student, recipe, synthetic.images.device):
-            trained = _train_students(synthetic, config, data, student, seeds, teachers)
+            trained = _train_students(synthetic, config, data, student, seeds, teachers, features)
             for k, network in zip(seeds, trained, strict=True):
                 accuracies = found.accuracies if (found := teachers.get(k)) else {}
                 for name, split in named.items():
@@ -116,7 +132,9 @@ def quick_score(synthetic: SyntheticSet, config: TrialConfig, data: ImageData) -
     """
     if data.validation is None:
         return None
-    plain = config.model_copy(update={"kd": _PLAIN, "evaluation": EvaluationSettings()})
+    plain = config.model_copy(
+        update={"kd": _PLAIN, "elf": _NO_ELF, "evaluation": EvaluationSettings()}
+    )
     accuracies = []
     for name in QUICK_STUDENTS:
         student = Architecture(name=name)
@@ -160,7 +178,8 @@ def _groups(
     config: TrialConfig, student: Architecture, recipe: Recipe, device: torch.device
 ) -> Iterator[range]:
     """Student seeds in the groups that are trained together; most are trained alone."""
-    size = TOGETHER if vmapped(student, config.ipc, recipe, device) else 1
+    together = vmapped(student, config.ipc, recipe, device) and not config.elf.terms
+    size = TOGETHER if together else 1
     total = config.evaluation.student_seeds
     for start in range(0, total, size):
         yield range(start, min(start + size, total))
@@ -173,6 +192,7 @@ def _train_students(
     architecture: Architecture,
     seeds: range,
     teachers: "_Teachers | None" = None,
+    features: "_Features | None" = None,
 ) -> list[nn.Module]:
     """Train a group of students; one alone trains as it would in no group."""
     recipe = make_recipe(config.evaluation, config.dataset.name, architecture)
@@ -180,6 +200,11 @@ def _train_students(
     for k in seeds:
         address = ("student", architecture.label, k)
         network = _fresh(architecture, config.seed, address, data).to(synthetic.images.device)
+        if config.elf.terms:
+            followed = features.get(architecture) if features else None
+            loss = make_loss(config.elf, network, architecture.name)
+            students.append(Student(network, address, followed, loss))
+            continue
         students.append(Student(network, address, teachers.get(k) if teachers else None))
     if len(students) > 1:
         train_together(students, synthetic, recipe, seed=config.seed, kd=config.kd)
@@ -190,7 +215,7 @@ def _train_students(
 
 def _fresh(
     architecture: Architecture, seed: int, address: tuple[str | int, ...], data: ImageData
-) -> nn.Module:
+) -> Network:
     role, *index = address
     return build_network(
         architecture,
@@ -243,7 +268,7 @@ class _Teachers:
             "set": _content(synthetic),
             "classes": self._data.num_classes,
             "architecture": architecture.label,
-            "recipe": asdict(recipe),
+            "recipe": recipe.identity(),
             "seed": config.seed,
             "student_seed": k,
         }
@@ -252,6 +277,33 @@ class _Teachers:
         scores = {name: score(network, split) for name, split in self._splits.items()}
         accuracies = {name: found.accuracy for name, found in scores.items() if is_finite(found)}
         return Teacher(network, teacher_logits(network, synthetic.images), accuracies)
+
+
+class _Features:
+    """Features of the set's images, as wide as each student needs them, made when asked for."""
+
+    def __init__(
+        self, synthetic: SyntheticSet, config: TrialConfig, data: ImageData, share: ShareTeacher
+    ) -> None:
+        self._share = share
+        self._synthetic = synthetic
+        self._config = config
+        self._data = data
+        self._known: dict[Architecture, Teacher] = {}
+
+    def get(self, student: Architecture) -> Teacher | None:
+        """What a student follows; None where its loss needs none."""
+        if not self._config.elf.needs_features:
+            return None
+        architecture = feature_network(self._config, student, self._data.in_shape)
+        if architecture not in self._known:
+            weights = self._share(
+                feature_identity(self._config, architecture, self._data),
+                lambda: train_features(self._config, architecture, self._data),
+            )
+            found = features_of(weights, architecture, self._data, self._synthetic.images)
+            self._known[architecture] = Teacher(None, found, {})
+        return self._known[architecture]
 
 
 def _content(synthetic: SyntheticSet) -> str:

@@ -7,19 +7,20 @@ learning rate falls to a tenth and the momentum starts again from zero; the last
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from harness import seeding
-from harness.architecture import Architecture
+from harness.architecture import WITH_PATHS, Architecture
 from harness.config import EvaluationSettings, KDSettings
 from harness.datasets import Split, at_hand
 from harness.evaluate import augmentation
-from harness.evaluate.cohort import Batch, Cohort, OneStudent, Vmapped
+from harness.evaluate.cohort import Batch, Cohort, Loss, OneStudent, Vmapped
+from harness.networks.droppath import count_paths, set_paths
 from harness.synthetic import SyntheticSet
 
 _TEST_BATCH = 256
@@ -41,6 +42,23 @@ class Recipe:
     lr: float
     batch: int
     augmentation: str
+    optimizer: str = "sgd"
+    keep_rates: tuple[float, ...] = ()
+    """Of a network with DropPath, by equal parts of the epochs."""
+
+    def identity(self) -> dict[str, Any]:
+        """It as plain data, without what did not exist before and is not used."""
+        data = asdict(self)
+        if self.optimizer == "sgd":
+            del data["optimizer"]
+        if not self.keep_rates:
+            del data["keep_rates"]
+        return data
+
+    def keep_rate(self, epoch: int) -> float:
+        """The chance that an image takes a block, in a pass 0 .. ``epochs`` (the last is extra)."""
+        part = epoch * len(self.keep_rates) // self.epochs
+        return self.keep_rates[min(part, len(self.keep_rates) - 1)]
 
 
 class Score(NamedTuple):
@@ -57,7 +75,8 @@ def make_recipe(settings: EvaluationSettings, dataset: str, student: Architectur
     """The recipe of one student: augmentation resolved, epochs 300 without it and 1000 with."""
     name = augmentation.resolve(settings.augmentation, dataset, student)
     epochs = settings.epochs or (300 if name == "none" else 1000)
-    return Recipe(epochs, settings.lr, settings.batch, name)
+    keep_rates = settings.keep_rates if student.name in WITH_PATHS else ()
+    return Recipe(epochs, settings.lr, settings.batch, name, settings.optimizer, keep_rates)
 
 
 class Student(NamedTuple):
@@ -68,15 +87,18 @@ class Student(NamedTuple):
     address: tuple[str | int, ...]
     """Role and index, which address its order and its augmentation."""
     teacher: "Teacher | None" = None
+    loss: Loss | None = None
+    """In place of cross-entropy, with or without knowledge distillation."""
 
 
 class Teacher(NamedTuple):
     """A trained network that students follow."""
 
-    network: nn.Module
-    """Frozen, in eval mode."""
+    network: nn.Module | None
+    """Frozen, in eval mode; None: its answers for images as they are count when these are
+    augmented too."""
     logits: Tensor
-    """Its answers for the set's images as they are, [S, K]."""
+    """Its answers for the set's images as they are, [S, K], or features [S, C, H, W]."""
     accuracies: dict[str, float]
     """By split; a split on which it diverged is missing."""
 
@@ -84,7 +106,7 @@ class Teacher(NamedTuple):
 def vmapped(student: Architecture, ipc: int, recipe: Recipe, device: torch.device) -> bool:
     """Whether the students of an architecture are trained as one vmapped cohort."""
     below = _VMAPPED_BELOW_IPC.get((student.name, device.type), 0)
-    return ipc < below and recipe.augmentation == "none"
+    return ipc < below and recipe.augmentation == "none" and recipe.optimizer == "sgd"
 
 
 def train_network(
@@ -100,7 +122,9 @@ def train_network(
         kd: The loss.
     """
     name = " ".join(map(str, student.address))
-    _train(OneStudent(student.network, kd, name), [student], synthetic, recipe, seed)
+    one = OneStudent(student.network, kd, name, student.loss, recipe.optimizer)
+    _train(one, [student], synthetic, recipe, seed)
+    set_paths(student.network, None)
 
 
 def train_together(
@@ -151,11 +175,11 @@ def _batches(
     images, labels = synthetic.images, synthetic.labels
     fixed = [student.teacher.logits for student in students if student.teacher is not None]
     plain = recipe.augmentation == "none"
-    if plain and len(labels) <= recipe.batch:
+    if plain and len(labels) <= recipe.batch and not recipe.keep_rates:
         yield Batch(images, labels, torch.stack(fixed) if fixed else None, shared=True)
         return
     orders = [_order(student.address, seed, epoch, labels) for student in students]
-    if plain:
+    if plain and not recipe.keep_rates:
         for rows in torch.split(torch.stack(orders), recipe.batch, dim=1):
             targets = (
                 [logits[own] for logits, own in zip(fixed, rows, strict=True)] if fixed else []
@@ -164,19 +188,32 @@ def _batches(
                 images[rows], labels[rows], torch.stack(targets) if fixed else None, shared=False
             )
         return
-    ((_, address, teacher),) = students
+    ((network, address, teacher, _),) = students
     role, *index = address
     rng = seeding.generator(seed, f"{role}-augment", *index, epoch)
+    chances = seeding.generator(seed, f"{role}-paths", *index, epoch)
     for rows in torch.split(orders[0], recipe.batch):
         shown = augmentation.augment(images[rows], recipe.augmentation, rng)
-        answers = None if teacher is None else teacher_logits(teacher.network, shown)[None]
-        yield Batch(shown[None], labels[rows][None], answers, shared=False)
+        answers = None if teacher is None else _answers(teacher, shown, rows)[None]
+        paths = None
+        if recipe.keep_rates:
+            rate = recipe.keep_rate(epoch)
+            taken = torch.rand(count_paths(network), len(rows), generator=chances) < rate
+            paths = (taken.to(images.dtype) / rate)[None].to(images.device)
+        yield Batch(shown[None], labels[rows][None], answers, shared=False, paths=paths)
 
 
 def _order(address: tuple[str | int, ...], seed: int, epoch: int, labels: Tensor) -> Tensor:
     role, *index = address
     rng = seeding.generator(seed, f"{role}-order", *index, epoch)
     return torch.randperm(len(labels), generator=rng).to(labels.device)
+
+
+def _answers(teacher: Teacher, shown: Tensor, rows: Tensor) -> Tensor:
+    """What a teacher says of augmented images."""
+    if teacher.network is None:
+        return teacher.logits[rows]
+    return teacher_logits(teacher.network, shown)
 
 
 def teacher_logits(network: nn.Module, images: Tensor) -> Tensor:

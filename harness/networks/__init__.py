@@ -38,6 +38,9 @@ BUILDERS: dict[str, Callable[[Architecture, Shape, int], Network]] = {
         shape, classes, norm="batchnorm", pooled=True
     ),
     "resnet10-ap": lambda _, shape, classes: build_resnet10_ap(shape, classes),
+    "alexnet-droppath": lambda _, shape, classes: build_alexnet(shape, classes, droppath=True),
+    "vgg11-droppath": lambda _, shape, classes: build_vgg11(shape, classes, droppath=True),
+    "resnet18-droppath": lambda _, shape, classes: build_resnet18(shape, classes, droppath=True),
 }
 """The maker of each of ``harness.architecture.NETWORK_NAMES``; called as (architecture, in_shape,
 classes), it lays the layers out and leaves their initialisation to ``build_network``."""

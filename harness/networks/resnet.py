@@ -4,6 +4,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from harness.networks.droppath import DropPath
 from harness.networks.layers import AveragePool, make_norm
 from harness.networks.network import Network, Shape
 
@@ -27,7 +28,14 @@ class BasicBlock(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, channels: int, stride: int, *, norm: SizeFreeNorm, pooled: bool
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        *,
+        norm: SizeFreeNorm,
+        pooled: bool,
+        droppath: bool = False,
     ) -> None:
         """Build the block.
 
@@ -37,6 +45,8 @@ class BasicBlock(nn.Module):
             stride: 1 keeps the size of the map, 2 halves it.
             norm: Follows every convolution.
             pooled: Whether to halve by pooling.
+            droppath: Whether images may pass the convolutions by; the shortcut is then without
+                norm and halves by max pooling before its convolution (an odd side rounded up).
         """
         super().__init__()
         pooled = pooled and stride == 2
@@ -48,8 +58,14 @@ class BasicBlock(nn.Module):
         self.pool = AveragePool() if pooled else nn.Identity()
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm2 = make_norm(norm, channels)
+        self.path = DropPath() if droppath else None
         self.shortcut = nn.Sequential()  # empty, it passes its input on
-        if in_channels != channels:  # true of every block of stride 2
+        if droppath:
+            if stride == 2:
+                self.shortcut.add_module("pool", nn.MaxPool2d(2, ceil_mode=True))
+            if in_channels != channels:
+                self.shortcut.add_module("conv", nn.Conv2d(in_channels, channels, 1, bias=False))
+        elif in_channels != channels:  # true of every block of stride 2
             self.shortcut.add_module(
                 "conv", nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
             )
@@ -62,12 +78,19 @@ class BasicBlock(nn.Module):
         """Map float32 [N, in_channels, H, W] to [N, channels, H / stride, W / stride]."""
         y = self.pool(self.act1(self.norm1(self.conv1(x))))
         y = self.norm2(self.conv2(y))
+        if self.path is not None:
+            y = self.path.scale(y)
         out: Tensor = self.act2(y + self.shortcut(x))
         return out
 
 
 def build_resnet18(
-    in_shape: Shape, classes: int, *, norm: SizeFreeNorm = "instancenorm", pooled: bool = False
+    in_shape: Shape,
+    classes: int,
+    *,
+    norm: SizeFreeNorm = "instancenorm",
+    pooled: bool = False,
+    droppath: bool = False,
 ) -> Network:
     """Build the network; 28x28 images are not padded.
 
@@ -80,6 +103,7 @@ def build_resnet18(
         norm: Follows every convolution.
         pooled: Whether blocks halve their maps by average pooling in place of a stride (the
             variants named ``-ap``).
+        droppath: Whether images may pass blocks by while a student learns; without ``pooled``.
     """
     body = nn.Sequential()
     body.add_module("conv1", nn.Conv2d(in_shape[0], _STEM, 3, padding=1, bias=False))
@@ -87,7 +111,7 @@ def build_resnet18(
     body.add_module("act1", nn.ReLU())
     channels = _STEM
     for index, (width, stride) in enumerate(_BLOCKS, start=1):
-        block = BasicBlock(channels, width, stride, norm=norm, pooled=pooled)
+        block = BasicBlock(channels, width, stride, norm=norm, pooled=pooled, droppath=droppath)
         body.add_module(f"block{index}", block)
         channels = width
     if pooled:

@@ -14,6 +14,7 @@ from harness.config import (
     BASELINES,
     TrialConfig,
     get_dotted,
+    is_setting,
     make_config,
     set_dotted,
     setting_names,
@@ -352,7 +353,7 @@ def _check_space(space: Space, label: str) -> None:
     check_parameters(space.search.algorithm, space.parameters, label)
     for parameter in space.parameters:
         for name, expected in parameter.when:
-            if name not in names:
+            if not is_setting(name):
                 raise ConfigError(
                     f"{label}: space.{parameter.name}.when: unknown setting '{name}'; "
                     f"{suggest(name, names)}"

@@ -7,6 +7,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from harness.settings.base import Settings, as_tuple, check_label
 
+KEEP_RATES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.8, 0.8)
+"""Published for 4000 epochs: a tenth less every 500 down to one half, the last 1000 at 0.8."""
+
 MAIN = "main"
 """In ``evaluation.students`` and ``kd.teacher``: the main model, whatever ``network`` says."""
 
@@ -66,10 +69,17 @@ class EvaluationSettings(Settings):
     epochs: int | None = Field(default=None, ge=1)
     """Of the recipe: a distilled set is passed over once more, as published, all real images so
     often; unset: 300 without augmentation, 1000 with; ``full-data``: 200."""
+    optimizer: Literal["sgd", "lion"] = "sgd"
+    """SGD with momentum 0.9 and weight decay 5e-4, or Lion with 5e-3 (needs ``harness[lion]``)."""
     lr: float = Field(default=0.01, gt=0.0)
-    """Learning rate; times 0.1 from half of the epochs on."""
+    """Learning rate; times 0.1 from half of the epochs on; default 5e-5 with ``lion``."""
     batch: int = Field(default=256, ge=1)
-    """Images a step; default 512 where the method is ``full-data``."""
+    """Images a step; default 512 where the method is ``full-data``, and 100 with ``lion``."""
+    keep_rates: Annotated[
+        tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...], BeforeValidator(as_tuple)
+    ] = KEEP_RATES
+    """Of students with DropPath (``resnet18-droppath``): the chance that an image takes a block, in
+    each of as many equal parts of the epochs."""
     augmentation: Literal[
         "auto", "none", "crop-scale-rotate", "crop-noise", "dsa", "dsa-noflip"
     ] = "auto"
@@ -77,8 +87,17 @@ class EvaluationSettings(Settings):
     one operation a batch, parameters for each image; the default of methods published with it, and
     ``dsa-noflip`` for images of characters."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, value: object) -> object:
+        if isinstance(value, Mapping) and value.get("optimizer") == "lion":
+            return {"lr": 5e-5, "batch": 100, **value}
+        return value
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if not self.keep_rates:
+            raise ValueError("evaluation.keep_rates: got an empty list, expected at least one rate")
         if not self.students:
             raise ValueError(
                 "evaluation.students: got an empty list, expected at least one network"

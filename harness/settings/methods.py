@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from harness.errors import suggest
+from harness.plugins import is_plugin, load_plugin
 from harness.settings.base import Settings, as_tuple
 
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
@@ -140,6 +141,8 @@ def defaults(given: Mapping[str, Any]) -> dict[str, Any]:
         given: The settings that are given, not yet checked.
     """
     method = given.get("method")
+    if is_plugin(method):
+        return dict(load_plugin(method).defaults)
     fill = _FILL.get(method) if isinstance(method, str) else None
     return {} if fill is None else fill(given)
 
@@ -183,7 +186,7 @@ _IDC: dict[str, _IDCDefaults] = {
     "svhn": _CIFAR._replace(net_images=500),
     "tinyimagenet": _CIFAR,
     "imagefolder": _CIFAR,
-    "digits": _CHARACTERS,
+    "digits": _CHARACTERS._replace(lr=1e-3),  # not published; docs/methods.md has the sweep
     "mnist": _CHARACTERS,
     "fashionmnist": _CHARACTERS,
 }

@@ -11,6 +11,7 @@ from ray import tune
 
 from harness.config import TrialConfig, make_config
 from harness.context import Context
+from harness.errors import ConfigError
 from harness.events import Decision, Event, Waiting
 from harness.numerics import gpu_uuid
 from harness.records import is_full
@@ -81,7 +82,10 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             if self._steps is None:
                 if self._stopping():
                     return self._result(done=True, status=NOT_RUN)
-                self._steps = self._open()
+                try:
+                    self._steps = self._open()
+                except ConfigError as error:  # a method of a package that only the driver has
+                    return self._result(done=True, status=NOT_RUN, reason=str(error))
                 event = next(self._steps)
             else:
                 event = self._steps.send(self._answer)

@@ -69,15 +69,21 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
-def shell(*arguments: object, cwd: Path | None = None, timeout: float = 280) -> Said:
-    """Call ``harness`` in a process of its own."""
+def shell(
+    *arguments: object,
+    cwd: Path | None = None,
+    timeout: float = 280,
+    more_path: Path | None = None,
+) -> Said:
+    """Call ``harness`` in a process of its own, which also imports from ``more_path``."""
+    path = [str(Path(__file__).parents[2]), *([str(more_path)] if more_path else [])]
     done = subprocess.run(
         [*HARNESS, *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=cwd,
         timeout=timeout,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
         check=False,
     )
     return Said(done.returncode, done.stdout, done.stderr)

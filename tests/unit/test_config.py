@@ -26,9 +26,9 @@ from harness.settings.methods import TABLES
 
 NETWORKS = ", ".join(sorted(NETWORK_NAMES))
 TOP_LEVEL = (
-    "known: acc.*, batch_real, compile, dataset.*, dsa.*, evaluation.*, idc.*, init, inner_loop, "
-    "ipc, iterations, kd.*, kmeans.*, lr_img, lr_net, method, network.*, outer_loop, pool.*, "
-    "precision, protocol, run.*, seed, threads"
+    "known: acc.*, batch_real, compile, dataset.*, dsa.*, elf.*, evaluation.*, idc.*, init, "
+    "inner_loop, ipc, iterations, kd.*, kmeans.*, lr_img, lr_net, method, network.*, outer_loop, "
+    "pool.*, precision, protocol, run.*, seed, threads"
 )
 
 
@@ -95,7 +95,7 @@ def test_unknown_keys(data: dict[str, Any], message: str) -> None:
         (
             {"method": "dcc"},
             "method: got 'dcc'; did you mean 'dc'? known: dc, dm, dsa, full-data, "
-            "idc, kmeans, random-real",
+            "idc, kmeans, random-real, or package.module:Class",
         ),
         (
             {"network.name": "convnett"},
@@ -394,12 +394,19 @@ OTHER: dict[str, Any] = {
     "kd.temperature": 3.0,
     "kd.alpha": 0.25,
     "kd.teacher": "mlp",
+    "elf.variant": "front_rear_task",
+    "elf.distance": "l1",
+    "elf.front_weight": 2.0,
+    "elf.rear_weight": 0.5,
+    "elf.epochs": 3,
     "evaluation.students": ["mlp"],
     "evaluation.student_seeds": 2,
     "evaluation.epochs": 11,
     "evaluation.lr": 0.5,
     "evaluation.batch": 16,
     "evaluation.augmentation": "none",
+    "evaluation.optimizer": "lion",
+    "evaluation.keep_rates": [1.0, 0.5],
     "run.report_every": 3,
     "precision": "tf32",
     "compile": True,
@@ -419,6 +426,7 @@ OTHER: dict[str, Any] = {
 }
 OF_FILES = {"dataset.resize": "imagefolder", "dataset.skip_bad": "imagefolder"}
 """Settings that only datasets of one file an image have."""
+WITH_ELF = {"kd.variant": "off", "elf.variant": "front_rear", "evaluation.students": ["main"]}
 
 
 def changed(name: str) -> tuple[TrialConfig, TrialConfig]:
@@ -427,6 +435,9 @@ def changed(name: str) -> tuple[TrialConfig, TrialConfig]:
     table = name.split(".")[0]
     base = {**base, "method": TABLES[table][0]} if table in TABLES else base
     base = {**base, "acc.networks": 2} if table == "acc" else base
+    base = {**base, **WITH_ELF} if table == "elf" else base
+    if name == "evaluation.keep_rates":
+        base = {**base, "evaluation.students": ["resnet18-droppath"]}
     base = {**base, "pool.schedule": "bandit"} if name.startswith("pool.bandit.") else base
     return make_config(nested(base)), make_config(nested({**base, name: OTHER[name]}))
 
@@ -446,7 +457,7 @@ def test_digest_changes_with_all_that_rows_depend_on(name: str) -> None:
 @pytest.mark.parametrize("name", OTHER)
 def test_identity_changes_with_all_that_a_set_depends_on(name: str) -> None:
     before, after = changed(name)
-    ignored = name.startswith(("run.", "kd.", "evaluation.")) or name == "dataset.root"
+    ignored = name.startswith(("run.", "kd.", "elf.", "evaluation.")) or name == "dataset.root"
     assert (before.identity() == after.identity()) is ignored
 
 
@@ -461,7 +472,7 @@ ROUND_TRIPS: list[dict[str, Any]] = [
     *(
         {name: value, **BASE, "dataset.name": OF_FILES.get(name, BASE["dataset.name"])}
         for name, value in OTHER.items()
-        if name not in {*BASE, "network.name"}
+        if name not in {*BASE, "network.name", "elf.variant"}  # the last goes without KD
     ),
     {"network.name": "mlp", "pool.main_probability": 1},
     {"network.name": "mlp", "pool.others": "diverse", "lr_img": 0.3},

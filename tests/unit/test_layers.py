@@ -54,6 +54,7 @@ BOTTOM = (
     "harness.exp3",
     "harness.lease",
     "harness.overrides",
+    "harness.plugins",
     "harness.provenance",
     "harness.records",
     "harness.schema",

@@ -34,6 +34,11 @@ COUNTS = {
     "resnet18-bn-ap": (11_250_762, 11_988_132, 11_213_770),
     # As the layers of IDC's file add up: convolutions, norms (2 a channel), classifier.
     "resnet10-ap": (4_903_242, 4_949_412, 4_902_090),
+    "alexnet-droppath": (1_872_202, 2_148_772, 1_865_802),
+    # Shortcuts of 1x1: 128 to 256 and 256 to 512 channels, with biases.
+    "vgg11-droppath": (9_395_722, 9_441_892, 9_394_570),
+    # Shortcuts without norms: 2 * (128 + 256 + 512) numbers less.
+    "resnet18-droppath": (11_172_170, 11_218_340, 11_171_018),
 }
 
 # Variants of the ConvNet, counted for CIFAR10.

@@ -106,6 +106,16 @@ def test_a_verdict_ends_a_trial_at_its_next_look(tmp_path: Path) -> None:
     assert record["validation/quick"] == [[2, 0.5], [4, 0.5]]
 
 
+def test_a_method_that_is_not_on_the_worker_s_machine_ends_the_search_in_one_line(
+    tmp_path: Path,
+) -> None:
+    settings = {**make_config(SETTINGS).model_dump(mode="json"), "method": "nowhere.at:All"}
+    result = worker(given(tmp_path, settings=settings)).step()
+    assert (result["done"], result["status"]) == (True, "not_run")
+    assert "'nowhere.at' cannot be imported" in result["reason"]
+    assert not (tmp_path / "trials").exists()
+
+
 def test_nothing_begins_when_the_search_is_to_stop(tmp_path: Path) -> None:
     file = StopFile(tmp_path / "ray" / "stop")
     file.create()

@@ -14,6 +14,7 @@ from analysis.load import load_search
 from analysis.matrix import architecture_matrix, matrix_table
 from analysis.published import beside_published, published, published_table
 from analysis.scores import augmentation_robust, label_robust, scores
+from analysis.summary import summarise
 from analysis.tables import leaderboard
 from analysis.troubles import fired_diagnostics, unfinished
 from analysis.views import TABLES, make_tables, write_tables
@@ -149,6 +150,23 @@ def test_scores_agree_with_the_reference(make_search: MakeSearch) -> None:
     assert label_robust(0.2, 0.4) == pytest.approx(0.2285, abs=1e-4)
     assert (label_robust(1, -1), label_robust(-1, 1)) == pytest.approx((1, 0))
     assert augmentation_robust(0, 0) == pytest.approx(0.2689, abs=1e-4)
+
+
+def test_students_that_followed_real_features_are_a_track_of_their_own(
+    make_search: MakeSearch,
+) -> None:
+    trials = ranked_trials()
+    for trial in trials[:2]:  # of "dc" without augmentation
+        trial["columns"] |= {"track": "real-features", "elf_variant": "front_task"}
+        trial["point"] |= {"elf.variant": "front_task"}
+    varied = ["method", "evaluation.augmentation", "elf.variant"]
+    results = load_search(make_search(trials, varied=varied))
+    assert scores(results)["evaluation.augmentation"].tolist() == ["crop-noise"]
+    said = [line for line in summarise(results).splitlines() if "real-features" in line]
+    assert len(said) == 1
+    assert said[0].startswith("In 2 of 10 trials students followed features learned from real")
+    alone = load_search(make_search(ranked_trials(), varied=varied, name="alone"))
+    assert "real-features" not in summarise(alone)
 
 
 def test_a_missing_baseline_is_named_and_found_elsewhere(make_search: MakeSearch) -> None:

@@ -178,6 +178,7 @@ def test_the_published_choices_are_the_defaults() -> None:
     one = make_config({"method": "idc", "idc": {"factor": 1}, "dataset": {"name": "mnist"}})
     assert (one.init, one.idc.distance) == ("real", "l1")
     assert one.lr_img == pytest.approx(1e-5)
+    assert make_config({"method": "idc"}).lr_img == pytest.approx(1e-4)  # digits, our own choice
     subset = {"name": "imagenette", "resize": 224}
     image_net = make_config({"method": "idc", "ipc": 20, "dataset": subset})
     assert (image_net.idc.factor, image_net.iterations) == (3, 500)
