@@ -15,7 +15,10 @@ where KD is off) is a value like any other, and no row is lost by grouping.
 
 from analysis.aggregate import by_setting, configurations
 from analysis.answers import best_values
+from analysis.choices import carry_over, chosen
+from analysis.comparisons import differences, teacher_gains
 from analysis.cost import cost
+from analysis.exports import read_export, whole_replicates, write_export
 from analysis.interaction import Change, interactions, pool_and_kd
 from analysis.load import SearchResults, load, load_search, read_record
 from analysis.matrix import architecture_matrix
@@ -35,8 +38,11 @@ __all__ = [
     "beside_published",
     "best_values",
     "by_setting",
+    "carry_over",
+    "chosen",
     "configurations",
     "cost",
+    "differences",
     "fired_diagnostics",
     "interactions",
     "leaderboard",
@@ -45,11 +51,15 @@ __all__ = [
     "make_tables",
     "pool_and_kd",
     "pool_similarity",
+    "read_export",
     "read_record",
     "scores",
     "similarity_correlations",
     "summarise",
+    "teacher_gains",
     "unfinished",
+    "whole_replicates",
     "without_stopped",
+    "write_export",
     "write_tables",
 ]
