@@ -14,7 +14,7 @@ fi
 
 study() { # study NAME SPACE TRIALS [more options]: bring a search to so many trials
     local to=$out/$1-$set done
-    done=$(find "$to/trials" -name trial.json 2>/dev/null | wc -l)
+    done=$({ grep -lEs '"status": ?"(ok|diverged)"' "$to"/trials/*/trial.json || true; } | wc -l)
     if [ "$done" -ge "$3" ]; then return; fi
     echo "$(date -u +%FT%TZ) $1-$set: $done of $3"
     "${HARNESS:-harness}" search "$2" --out "$to" --store "$out/store" --limit $(($3 - done)) \
