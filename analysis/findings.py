@@ -172,7 +172,7 @@ class Study:
             for group, part in _by_group(self.results)
         ]
         figure = draw_main_probability(
-            pd.concat(parts, ignore_index=True), metric_split(self.results)
+            pd.concat(parts, ignore_index=True), split=metric_split(self.results)
         )
         path.write_text(figure_svg(figure), encoding="utf-8", newline="\n")
         return f"![{self.title}: accuracy against the main-model probability](figures/{path.name})"

@@ -6,11 +6,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from analysis.exports import is_export, read_export, whole_replicates, write_export
 from analysis.load import load_search
 from analysis.summary import summarise
 from analysis.views import make_tables
+from harness.cli import app
 from harness.errors import ConfigError, ResultError
 from harness.schema import EVALUATIONS_FILE, SEARCH_FILE
 
@@ -93,3 +95,11 @@ def test_a_damaged_export_is_named(mixed: Path, tmp_path: Path) -> None:
     (to / EVALUATIONS_FILE).write_bytes(b"no parquet")
     with pytest.raises(ResultError, match="out: cannot be read"):
         read_export(to)
+
+
+def test_the_command_writes_a_folder(mixed: Path, tmp_path: Path) -> None:
+    to = tmp_path / "published"
+    result = CliRunner().invoke(app, ["export", str(mixed), "--to", str(to)])
+    assert result.exception is None
+    assert result.output == f"{to}: 42 rows of 2 whole replicates; 1 not whole and left out\n"
+    assert read_export(to).name == mixed.name
