@@ -43,3 +43,13 @@ def memory_bytes() -> int | None:
     if of_cpu := os.environ.get("SLURM_MEM_PER_CPU"):
         return int(of_cpu) * cpus() * 2**20 or None
     return None
+
+
+def leave() -> None:
+    """Forget that this process is in a job: what it submits would take itself for that job.
+
+    Sbatch hands its environment on, and a job that is no task of an array sets no variables of one.
+    """
+    for name in list(os.environ):
+        if name.startswith("SLURM_") and name != "SLURM_CONF":
+            del os.environ[name]

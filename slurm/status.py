@@ -1,7 +1,7 @@
 """How a launch stands, seen from a login node: from its folder, and from SLURM once a minute."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -35,18 +35,23 @@ def ask_slurm(place: LaunchFolder) -> Answer:
         age_s = time.time() - kept["asked_s"]
         if 0 <= age_s < _FRESH_S and set(kept["states"]) == set(jobs):
             return Answer({job: JobState(*said) for job, said in kept["states"].items()}, age_s)
+    states = _ask(place, jobs)
+    with suppress(OSError):
+        write_json(file, {"asked_s": time.time(), "states": states})
+    return Answer(states, 0.0)
+
+
+def _ask(place: LaunchFolder, jobs: Collection[str]) -> dict[str, JobState]:
+    """States of all jobs, by one call each of squeue and, where it is needed, of sacct."""
     found = queue.list_queue(jobs)
     if found is None:
-        return Answer(dict.fromkeys(jobs, JobState("UNKNOWN", "squeue does not answer")), 0.0)
+        return dict.fromkeys(jobs, JobState("UNKNOWN", "squeue does not answer"))
     gone = [job for job in jobs if job not in found]
     told = place.told()
     # Accounting is asked only for jobs that did not say themselves how they ended.
     silent = [job for job in gone if job not in told or told[job].state in ("started", "running")]
     recorded = queue.list_accounting(silent) if silent else {}
-    states = {job: found.get(job) or recorded.get(job) or JobState(_GONE, "") for job in jobs}
-    with suppress(OSError):
-        write_json(file, {"asked_s": time.time(), "states": states})
-    return Answer(states, 0.0)
+    return {job: found.get(job) or recorded.get(job) or JobState(_GONE, "") for job in jobs}
 
 
 def describe_jobs(place: LaunchFolder, answer: Answer) -> list[str]:

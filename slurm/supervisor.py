@@ -209,6 +209,7 @@ class Supervisor:
             return DONE
         from slurm.submission import submit
 
+        allocation.leave()
         (successor,) = submit(self._settings, self._launch, self._role, 1)
         self._launch.tell(self._job, "ended", f"job {successor} goes on")
         self._say(f"may not be requeued: job {successor} goes on")

@@ -34,11 +34,37 @@ def in_the_middle(search: Search, *options: object) -> list[str]:
     return list(search.place.submitted())
 
 
+def bring_down(node: str) -> None:
+    """Have SLURM give a node up; its jobs are requeued, or lost where they are no longer needed."""
+    scontrol("update", f"nodename={node}", "state=down", "reason=test")
+
+
+def bring_back(node: str) -> None:
+    """See to it that a node takes jobs; one whose daemon still answers comes back by itself."""
+    subprocess.run(
+        ["scontrol", "update", f"nodename={node}", "state=resume"], check=False, capture_output=True
+    )
+    deadline = time.monotonic() + 60
+    while state_of(node) not in ("idle", "mixed", "allocated"):
+        assert time.monotonic() < deadline, f"{node} is {state_of(node)}"
+        time.sleep(0.5)
+
+
+def state_of(node: str) -> str:
+    shown = subprocess.run(
+        ["sinfo", "-h", "-n", node, "-p", "main", "-o", "%T"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return shown.stdout.strip()
+
+
 @pytest.fixture
 def node_n2() -> Iterator[str]:
     """A node that is up again after the test."""
     yield "n2"
-    scontrol("update", "nodename=n2", "state=resume")
+    bring_back("n2")
 
 
 @pytest.mark.parametrize("shape", ["cluster", "array"])
@@ -67,8 +93,10 @@ def test_a_job_that_may_not_be_requeued_is_followed_by_another(search: Search) -
     scontrol("update", f"job={first}", "requeue=0")
     subprocess.run(["scancel", "--signal=TERM", first], check=True)
     search.wait_for_end()
-    assert len(search.place.submitted()) == 3
-    assert search.place.told()[first].reason.endswith("goes on")
+    (successor,) = [job for job in search.place.submitted() if "_" not in job]
+    told = search.place.told()
+    assert told[first].reason == f"job {successor} goes on"
+    assert told[successor].state == "ended"
 
 
 @pytest.mark.parametrize("shape", ["elastic", "array"])
@@ -79,32 +107,55 @@ def test_a_search_outlives_a_node(
     site = Path(search.space).with_name("site.toml")
     site.write_text("cpus_per_node = 3\nhead_cpus = 1\n" if shape == "elastic" else "")
     in_the_middle(search, "--shape", shape, "--profile", site)
-    scontrol("update", f"nodename={node_n2}", "state=down", "reason=test")
+    lost = [job for job, said in search.place.told().items() if said.host == node_n2]
+    assert lost
+    bring_down(node_n2)
     time.sleep(2)
-    scontrol("update", f"nodename={node_n2}", "state=resume")
+    bring_back(node_n2)
     search.wait_for_end()
     pd.testing.assert_frame_equal(search.rows(), expected, check_exact=True)
+    assert [restarts(job) for job in lost] == [1] * len(lost)
 
 
 def test_a_cluster_s_job_comes_back_with_its_node(
     search: Search, expected: pd.DataFrame, node_n2: str
 ) -> None:
     (job,) = in_the_middle(search, "--shape", "cluster")
-    scontrol("update", f"nodename={node_n2}", "state=down", "reason=test")
+    bring_down(node_n2)
     search.wait(lambda: (queue.show_job(job) or queue.JobState("", "")).state == "PENDING", "wait")
-    scontrol("update", f"nodename={node_n2}", "state=resume")
+    bring_back(node_n2)
     search.wait_for_end()
     pd.testing.assert_frame_equal(search.rows(), expected, check_exact=True)
     assert restarts(job) == 1
 
 
-def test_a_preempted_job_comes_back(search: Search, expected: pd.DataFrame) -> None:
-    first = in_the_middle(search, "--shape", "cluster", "--partition", "spare")[0]
+@pytest.fixture
+def preempt_by(request: pytest.FixtureRequest, cluster: str) -> Iterator[str]:
+    """How SLURM asks a preempted job to go: by SIGTERM, or by the signal of the job's choice."""
+    conf = Path(cluster)
+    before = conf.read_text()
+    if request.param == "SIGUSR2":
+        conf.write_text(f"{before}SlurmctldParameters=preempt_send_user_signal\n")
+        scontrol("reconfigure")
+    yield request.param
+    if conf.read_text() != before:
+        conf.write_text(before)
+        scontrol("reconfigure")
+
+
+@pytest.mark.parametrize(
+    ("shape", "preempt_by"), [("cluster", "SIGTERM"), ("array", "SIGUSR2")], indirect=["preempt_by"]
+)
+def test_a_preempted_job_comes_back(
+    shape: str, preempt_by: str, search: Search, expected: pd.DataFrame
+) -> None:
+    first = in_the_middle(search, "--shape", shape, "--partition", "spare")[0]
     # A job of a better partition takes both nodes whole.
     subprocess.run(
         ["sbatch", "-N2", "--exclusive", "-t1", "-o/dev/null", "--wrap", "sleep 2"], check=True
     )
     search.wait(lambda: search.place.told()[first].state == "requeued", "requeueing")
+    assert search.place.told()[first].reason == preempt_by
     search.wait_for_end()
     pd.testing.assert_frame_equal(search.rows(), expected, check_exact=True)
 

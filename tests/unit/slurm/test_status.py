@@ -49,8 +49,10 @@ def test_slurm_is_asked_once_a_minute_for_all_jobs(
 def test_a_slurm_that_does_not_answer_is_no_end_of_the_jobs(
     place: LaunchFolder, fake: Fake
 ) -> None:
-    fake("squeue", "exit 1")
-    assert {state.state for state in ask_slurm(place).states.values()} == {"UNKNOWN"}
+    calls = fake("squeue", "exit 1")
+    for _ in range(2):  # nor is it asked the more
+        assert {state.state for state in ask_slurm(place).states.values()} == {"UNKNOWN"}
+    assert len(calls.read_text().splitlines()) == 1
 
 
 def test_without_accounting_jobs_that_are_gone_are_over(place: LaunchFolder, fake: Fake) -> None:
