@@ -14,13 +14,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.aggregate import Configuration, list_configurations, setting_text
+from analysis.aggregate import (
+    Configuration,
+    list_configurations,
+    metric_split,
+    setting_text,
+)
 from analysis.answers import (
     PLAIN,
     best_values,
     check_setting,
     is_settled,
     more_needed,
+    searched_setting,
     subtract,
     value_groups,
 )
@@ -52,11 +58,11 @@ def chosen(results: SearchResults, setting: str | None = None) -> pd.DataFrame:
     """Return the value that validation images choose, on test images.
 
     Args:
-        results: A search with validation images, finished or not.
+        results: A search, finished or not.
         setting: As in ``analysis.answers.best_values``.
 
     Returns:
-        A row for each combination of the other settings.
+        A row for each combination of the other settings; none without validation images.
 
         - ``group``, ``setting``: as in ``best_values``; ``value``: the chosen one
         - ``mean``, ``low``, ``high``, ``n``: test accuracy of unseen students, a fraction, and its
@@ -69,6 +75,8 @@ def chosen(results: SearchResults, setting: str | None = None) -> pd.DataFrame:
         ConfigError: Not a varied numeric setting.
     """
     setting = check_setting(results, setting)
+    if metric_split(results) == TEST:
+        return pd.DataFrame([], columns=list(CHOSEN_COLUMNS))
     accuracies = seed_accuracies(student_rows(results, TEST))
     groups = dict(value_groups(list_configurations(results), setting))
     records = []
@@ -92,12 +100,12 @@ def carry_over(results: SearchResults, setting: str | None = None) -> pd.DataFra
     """Return what a choice gains for an architecture that had no say in it.
 
     Args:
-        results: A search with validation images and two unseen students or more.
+        results: A search with two unseen students or more.
         setting: As in ``analysis.answers.best_values``.
 
     Returns:
         A row for each combination of the other settings and each unseen student, on the replicates
-        that all values share; none where they share less than two.
+        that all values share; none where they share less than two, or without validation images.
 
         - ``group``, ``setting``: as in ``best_values``; ``student``: the one that is left out
         - ``value``: what the other students choose, on all replicates; ``own_value``: what this
@@ -117,6 +125,7 @@ def carry_over(results: SearchResults, setting: str | None = None) -> pd.DataFra
     setting = check_setting(results, setting)
     by_split = {split: student_rows(results, split) for split in (VALIDATION, TEST)}
     unseen = {split: rows[rows["unseen"]] for split, rows in by_split.items()}
+    # Without validation images there is nothing to choose by: nobody is left to vote.
     students = list(unseen[VALIDATION]["student"].unique())
     records: list[dict[str, Any]] = []
     for group, members in value_groups(list_configurations(results), setting):
@@ -205,8 +214,9 @@ def _samples(members: list[Configuration], setting: str, accuracies: pd.DataFram
 
 
 def chosen_table(results: SearchResults, setting: str | None = None) -> Table:
-    """Return ``chosen`` as a table."""
-    frame = chosen(results, setting)
+    """Return ``chosen`` as a table; empty where the search asks about no single number."""
+    setting = setting or searched_setting(results)
+    frame = chosen(results, setting) if setting else pd.DataFrame([], columns=list(CHOSEN_COLUMNS))
     columns = {"group": list(frame["group"])} if frame["group"].any() else {}
     columns["chosen"] = [setting_text(value) for value in frame["value"]]
     settings = len(columns)
@@ -226,8 +236,10 @@ def chosen_table(results: SearchResults, setting: str | None = None) -> Table:
 
 
 def carry_over_table(results: SearchResults, setting: str | None = None) -> Table:
-    """Return ``carry_over`` as a table."""
-    frame = carry_over(results, setting)
+    """Return ``carry_over`` as a table; empty where the search asks about no single number."""
+    setting = setting or searched_setting(results)
+    columns_of = list(CARRY_OVER_COLUMNS)
+    frame = carry_over(results, setting) if setting else pd.DataFrame([], columns=columns_of)
     columns = {"group": list(frame["group"])} if frame["group"].any() else {}
     columns["left out"] = list(frame["student"])
     settings = len(columns)

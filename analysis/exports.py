@@ -6,6 +6,8 @@ the frames of ``analysis.load.SearchResults``. Distilled sets, images and logs s
 whole replicates only: of a search that is not finished, those of which every configuration ended.
 """
 
+import os
+import shutil
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -80,14 +82,18 @@ def write_export(search: Path, to: Path) -> Exported:
     whole = whole_replicates(results)
     about = tomllib.loads((search / SEARCH_FILE).read_text(encoding="utf-8"))
     about["provenance"] = {k: v for k, v in results.provenance.items() if k != "host"}
+    aside = to.with_name(f".{to.name}.{os.getpid()}.tmp")
     try:
-        to.mkdir(parents=True, exist_ok=True)
-        whole.rows.to_parquet(to / EVALUATIONS_FILE, index=False)
+        aside.mkdir(parents=True)
+        (aside / SEARCH_FILE).write_text(tomli_w.dumps({_NAME: results.name, **about}), "utf-8")
+        whole.rows.to_parquet(aside / EVALUATIONS_FILE, index=False)
         for name in FRAMES:
-            _plain(getattr(whole, name)).to_parquet(to / f"{name}.parquet", index=False)
-        # The last file: a folder without it is no export.
-        (to / SEARCH_FILE).write_text(tomli_w.dumps({_NAME: results.name, **about}), "utf-8")
+            _plain(getattr(whole, name)).to_parquet(aside / f"{name}.parquet", index=False)
+        if to.exists():
+            shutil.rmtree(to)
+        aside.rename(to)
     except (OSError, pyarrow.ArrowException) as error:
+        shutil.rmtree(aside, ignore_errors=True)
         raise ResultError(f"{to}: cannot be written ({error}); choose another folder") from error
     kept, planned = (one.trials["replicate"].nunique() for one in (whole, results))
     return Exported(len(whole.rows), kept, planned - kept)

@@ -25,11 +25,11 @@ from analysis.aggregate import (
     metric_split,
 )
 from analysis.answers import MAIN_PROBABILITY, value_groups
-from analysis.choices import carry_over, carry_over_table, chosen_table
-from analysis.comparisons import difference_table, teacher_table
-from analysis.exports import read_export, write_export
+from analysis.choices import carry_over
+from analysis.comparisons import difference_table
+from analysis.exports import read_export, whole_replicates, write_export
 from analysis.figures import draw_main_probability, figure_svg, main_probability_points
-from analysis.load import SearchResults
+from analysis.load import SearchResults, load_search
 from analysis.published_sets import published_sets_table, read_published
 from analysis.render import Table, markdown
 from analysis.samples import sample_of, seed_accuracies, student_rows
@@ -96,7 +96,7 @@ class Study:
 
     @property
     def hours(self) -> str:
-        """Hours that its trials took, one after the other."""
+        """Hours that its trials took, by the clock, if one ran after the other."""
         names = ("distill_s", "quick_s", "eval_s", "control_s")
         seconds = self.results.trials[list(names)].sum().sum()
         return f"{seconds / 3600:.1f}"
@@ -118,14 +118,6 @@ class Study:
         (table,) = make_tables(self.results, [name])
         return _markdown(table)
 
-    def chosen(self) -> str:
-        """The chosen value on test images, in Markdown."""
-        return _markdown(chosen_table(self.results))
-
-    def carry_over(self) -> str:
-        """The choice on architectures that had no say, in Markdown."""
-        return _markdown(carry_over_table(self.results))
-
     def carry_over_words(self) -> list[str]:
         """What ``carry_over`` says: a line for each student that is left out."""
         lines = []
@@ -144,10 +136,6 @@ class Study:
                 f"n = {row['n']}: {verdict}"
             )
         return lines
-
-    def teacher(self) -> str:
-        """A teacher's gain taken apart, in Markdown."""
-        return _markdown(teacher_table(self.results))
 
     def beside(self, reference: Mapping[str, Any]) -> str:
         """Every configuration beside one, in Markdown."""
@@ -232,10 +220,10 @@ def collect(searches: Path, rows: Path) -> list[str]:
     for folder in sorted(searches.iterdir()):
         if not (folder / SEARCH_FILE).exists():
             continue
-        to = rows / folder.name
-        found = write_export(folder, to)
-        if not found.replicates:
-            shutil.rmtree(to)
+        if not len(whole_replicates(load_search(folder)).trials):
+            said.append(f"{folder.name}: no whole replicate yet")
+            continue
+        found = write_export(folder, rows / folder.name)
         said.append(f"{folder.name}: {found.replicates} whole replicates, {found.left_out} to come")
     for folder in sorted((searches / PUBLISHED).glob("*")):
         if not (folder / EVALUATIONS_FILE).exists():

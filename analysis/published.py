@@ -194,8 +194,8 @@ def published_table(results: SearchResults, table: int) -> Table:
     )
     if _copies(results):
         caption += (
-            " The images are a folder's, normalised as CIFAR10: where they were encoded anew, they "
-            "are a copy, which costs some accuracy or none."
+            " The images are a folder's, normalised as CIFAR10; where it is a copy, encoded anew, "
+            "part of a difference may be the copy's."
         )
     cells = make_cells(columns, len(keys), [])
     title = f"Table {table} of arXiv 2402.13007: {results.title}"

@@ -125,3 +125,20 @@ def test_another_setting_than_a_number_is_refused(make_search: MakeSearch) -> No
     for function in (chosen, carry_over):
         with pytest.raises(ConfigError, match="method"):
             function(results, "method")
+
+
+def test_protocol_paper_has_no_images_to_choose_by(make_search: MakeSearch) -> None:
+    trials = [
+        {"point": {P: p}, "replicate": r, "students": {"mlp": [p / 2], "lenet": [p / 2]}}
+        for p in (0.5, 1.0)
+        for r in range(3)
+    ]
+    results = load_search(make_search(trials, varied=[P], protocol="paper"))
+    assert chosen(results).empty
+    assert carry_over(results).empty
+
+
+def test_a_search_of_no_number_has_empty_tables(make_search: MakeSearch) -> None:
+    trials = [{"point": {"method": m}, "students": {"mlp": [0.5]}} for m in ("dc", "dsa")]
+    results = load_search(make_search(trials, varied=["method"]))
+    assert chosen_table(results).cells.rows == carry_over_table(results).cells.rows == ()

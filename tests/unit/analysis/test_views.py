@@ -139,7 +139,7 @@ def test_variants_and_copies_beside_published_ones(make_search: MakeSearch) -> N
     table = published_table(copy, 4)
     found = set(zip(table.frame["configuration"], table.frame["method"], strict=True))
     assert found == {(configuration_text(varied, point.values()), m) for point, _, m in arms}
-    assert "they are a copy" in table.caption
+    assert "part of a difference may be the copy's" in table.caption
     assert set(published_table(copy, 5).frame["method"]) == {"S3"}
     for trial in trials:
         trial["config"] = {"dataset": {"name": "imagefolder", "normalise_as": None}}
@@ -235,7 +235,8 @@ def test_records_become_columns(make_search: MakeSearch) -> None:
 def test_tables_as_files(probability_search: Path, tmp_path: Path) -> None:
     results = load_search(probability_search)
     names = [table.name for table in make_tables(results)]
-    assert names == ["leaderboard", "matrix", "scores", "cost", "unfinished"]
+    own = ["leaderboard", "matrix", "chosen", "carry_over", "scores", "cost", "unfinished"]
+    assert names == own
     assert [table.name for table in make_tables(results, list(TABLES))] == list(TABLES)
     for suffix in (".md", ".tex", ".csv"):
         write_tables([results], tmp_path / f"tables{suffix}")
