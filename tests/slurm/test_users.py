@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,25 @@ print("connected", ray.cluster_resources())
 """
 
 AsUser = Callable[..., Said]
+
+
+def with_token(token: str) -> dict[str, str]:
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+
+
+def as_owner(*command: object, **environment: str) -> Said:
+    """Run a command as the one who launched."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [*map(str, command)],
+        capture_output=True,
+        text=True,
+        cwd="/tmp",
+        env={**kept, **environment},
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
@@ -87,12 +107,19 @@ def test_another_user_is_kept_out_and_works_beside(search: Search, as_user: AsUs
         if folder.stat().st_uid == 0:
             assert as_user("ls", folder).status != 0
 
+    right = search.place.token.read_text()
     wrong = "ab" * 32
-    for environment in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": wrong}):
-        # With a wrong token Ray may go on trying.
-        tried = as_user(
-            *("timeout", "40", sys.executable, "-c", CONNECT, head.address), **environment
-        )
+    # With a wrong token Ray may go on trying.
+    connect = ("timeout", "40", sys.executable, "-c", CONNECT, head.address)
+    with ThreadPoolExecutor() as pool:
+        tries = [
+            pool.submit(as_user, *connect),
+            pool.submit(as_user, *connect, **with_token(wrong)),
+            pool.submit(as_owner, *connect, **with_token(wrong)),
+        ]
+        control = pool.submit(as_owner, *connect, **with_token(right)).result()
+    assert control.out.startswith("connected"), control
+    for tried in [one.result() for one in tries]:
         assert tried.status != 0
         assert "connected" not in tried.out
     as_user(sys.executable, "-m", "ray.scripts.scripts", "stop", "--force")
