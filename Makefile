@@ -6,7 +6,7 @@ READY := .venv/.ready
 
 SCREENSHOTS := $(abspath build/screenshots)
 
-.PHONY: demo test test-faults test-slurm test-browser check format bench methods clean
+.PHONY: demo test test-faults test-slurm test-browser check format bench methods findings clean
 
 demo: $(READY)
 	$(BIN)/harness search demo --out runs/demo
@@ -42,6 +42,10 @@ bench: $(READY)
 methods: $(READY)
 	$(BIN)/harness search methods --out runs/methods
 	$(BIN)/python -m analysis.methods runs/methods
+
+# The page, tables and figures of docs/findings from the rows that are stored there.
+findings: $(READY)
+	$(BIN)/python -m analysis.findings docs/findings
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

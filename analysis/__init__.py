@@ -23,7 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.aggregate import by_setting, configurations
 from analysis.answers import best_values
+from analysis.choices import carry_over, chosen
+from analysis.comparisons import differences, teacher_gains
 from analysis.cost import cost
+from analysis.exports import read_export, whole_replicates, write_export
 from analysis.interaction import Change, interactions, pool_and_kd
 from analysis.load import SearchResults, load, load_search, read_record
 from analysis.matrix import architecture_matrix
@@ -62,9 +65,12 @@ __all__ = [
     "beside_published",
     "best_values",
     "by_setting",
+    "carry_over",
+    "chosen",
     "configuration_points",
     "configurations",
     "cost",
+    "differences",
     "distilled_images",
     "fired_diagnostics",
     "heat_map_cells",
@@ -85,12 +91,16 @@ __all__ = [
     "pool_similarity",
     "protocol_choices",
     "protocol_differences",
+    "read_export",
     "read_record",
     "scores",
     "similarity_correlations",
     "summarise",
+    "teacher_gains",
     "unfinished",
+    "whole_replicates",
     "without_stopped",
+    "write_export",
     "write_figure",
     "write_tables",
 ]

@@ -123,12 +123,12 @@ def best_values(
     Raises:
         ConfigError: Not a varied numeric setting.
     """
-    setting = _check_setting(results, setting)
+    setting = check_setting(results, setting)
     split = metric_split(results, metric)
     accuracies = seed_accuracies(student_rows(results, split))
     on_test = accuracies if split == TEST else seed_accuracies(student_rows(results, TEST))
     records = []
-    for group, members in _groups(list_configurations(results), setting):
+    for group, members in value_groups(list_configurations(results), setting):
         arms = [
             _Arm(float(one.settings[setting]), sample_of(one.trials, accuracies), one.trials)
             for one in members
@@ -212,7 +212,12 @@ def subtract(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     return first.loc[replicates, seeds] - second.loc[replicates, seeds]
 
 
-def _check_setting(results: SearchResults, setting: str | None) -> str:
+def check_setting(results: SearchResults, setting: str | None) -> str:
+    """Return the numeric setting to judge, by default ``searched_setting``.
+
+    Raises:
+        ConfigError: It is not a varied numeric setting, or there is no single one.
+    """
     known = numeric_settings(results)
     if setting is None:
         setting = searched_setting(results)
@@ -226,8 +231,16 @@ def _check_setting(results: SearchResults, setting: str | None) -> str:
     return setting
 
 
-def _groups(found: list[Configuration], setting: str) -> list[tuple[str, list[Configuration]]]:
-    """Group configurations by their other settings; a missing one fits any value."""
+def value_groups(found: list[Configuration], setting: str) -> list[tuple[str, list[Configuration]]]:
+    """Group configurations by their other settings; a missing one fits any value.
+
+    Args:
+        found: Configurations.
+        setting: Whose values are compared.
+
+    Returns:
+        Of each group the other settings in words, and its configurations, smallest value first.
+    """
     own = [one for one in found if not is_missing(one.settings[setting])]
     keys: list[dict[str, Any]] = []
     for one in own:

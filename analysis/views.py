@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.choices import carry_over_table, chosen_table
+from analysis.comparisons import teacher_table
 from analysis.cost import cost_table
 from analysis.interaction import interaction_table
 from analysis.load import SearchResults
@@ -24,6 +26,9 @@ TABLES: dict[str, Callable[[SearchResults], Table]] = {
     "matrix": matrix_table,
     "table4": lambda results: published_table(results, 4),
     "table5": lambda results: published_table(results, 5),
+    "chosen": chosen_table,
+    "carry_over": carry_over_table,
+    "teacher": teacher_table,
     "scores": scores_table,
     "interaction": interaction_table,
     "pool_similarity": similarity_table,

@@ -188,7 +188,8 @@ def report(
         typer.Option(
             metavar="NAME",
             help="Print this table alone, or write it: leaderboard, matrix, table4, table5, "
-            "scores, interaction, pool_similarity, cost, diagnostics or unfinished.",
+            "chosen, carry_over, teacher, scores, interaction, pool_similarity, cost, diagnostics "
+            "or unfinished.",
         ),
     ] = None,
     figure: Annotated[

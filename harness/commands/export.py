@@ -51,17 +51,21 @@ def export(
 
     Of a distilled set, the dataset is read only where it is needed. Of a search, there is a row for
     each finished trial, student, student seed and split, as harness/schema.py describes it, with
-    the settings that were varied; it may still run.
+    the settings that were varied; it may still run. To a folder goes all that analysis reads, of
+    the replicates that are whole: some small files, to publish.
     """
     if (distilled / SEARCH_FILE).exists():
-        from harness.commands.frame import write_frame
+        from harness.commands.frame import write_folder, write_frame
 
         given: dict[str, object] = {"--format": format_, "--entry": entry, "--pixels": pixels}
         given |= {"--labels": labels, "--factor": factor, "--set": set_ or None}
         for option, value in given.items():
             if value is not None:
                 raise ConfigError(f"{option}: is for distilled sets, and {distilled} is a search")
-        say(f"{to}: {write_frame(distilled, to)} rows")
+        if to.suffix:
+            say(f"{to}: {write_frame(distilled, to)} rows")
+        else:
+            say(f"{to}: {write_folder(distilled, to)}")
         return
     from harness.formats import read_distilled, write_distilled
 

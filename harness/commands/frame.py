@@ -33,7 +33,7 @@ def write_frame(search: Path, to: Path) -> int:
     if to.suffix not in _SUFFIXES:
         raise ConfigError(
             f"--to: got '{to}' for the rows of a search, expected a name that ends in "
-            f"{' or '.join(_SUFFIXES)}"
+            f"{' or '.join(_SUFFIXES)}, or a folder"
         )
     if to.exists():
         raise ConfigError(f"--to: {to} is there already; choose another place, or remove it")
@@ -46,6 +46,15 @@ def write_frame(search: Path, to: Path) -> int:
         else:
             frame.to_parquet(aside, index=False)
     return len(frame)
+
+
+def write_folder(search: Path, to: Path) -> str:
+    """Write what analysis reads of a search; say how much. See ``analysis.exports``."""
+    from analysis.exports import write_export
+
+    found = write_export(search, to)
+    open_ones = f"; {found.left_out} not whole and left out" if found.left_out else ""
+    return f"{found.rows} rows of {found.replicates} whole replicates{open_ones}"
 
 
 def _frame(search: Path) -> "pd.DataFrame":

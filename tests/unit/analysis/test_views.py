@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.aggregate import configuration_text
 from analysis.cost import cost, cost_table
 from analysis.load import load_search
 from analysis.matrix import architecture_matrix, matrix_table
@@ -115,6 +116,36 @@ def test_cells_beside_published_ones(make_search: MakeSearch) -> None:
     assert len(published_table(results, 5).frame) == 2
     held_out = make_search(trials, varied=[P, "kd.variant"], name="held-out")
     assert len(beside_published(load_search(held_out))) == 0
+
+
+def test_variants_and_copies_beside_published_ones(make_search: MakeSearch) -> None:
+    settings = {"dataset": {"name": "imagefolder", "normalise_as": "cifar10"}}
+    arms = [
+        ({P: 1.0, "kd.variant": "control"}, "similar", "baseline"),
+        ({P: 1.0, "kd.variant": "legacy"}, "similar", "KD"),
+        ({P: 0.9, "kd.variant": "legacy"}, "similar-depth1", "pool & KD"),
+        ({P: 0.9, "kd.variant": "control"}, "similar-depth1", "pool"),
+    ]
+    trials = [
+        {
+            "point": point,
+            "students": {"mlp": [0.3]},
+            "columns": {"dataset": "imagefolder", "ipc": 1, "pool": pool},
+            "config": settings,
+        }
+        for point, pool, _ in arms
+    ]
+    varied = [P, "kd.variant"]
+    copy = load_search(make_search(trials, varied=varied, protocol="paper"))
+    table = published_table(copy, 4)
+    found = set(zip(table.frame["configuration"], table.frame["method"], strict=True))
+    assert found == {(configuration_text(varied, point.values()), m) for point, _, m in arms}
+    assert "part of a difference may be the copy's" in table.caption
+    assert set(published_table(copy, 5).frame["method"]) == {"S3"}
+    for trial in trials:
+        trial["config"] = {"dataset": {"name": "imagefolder", "normalise_as": None}}
+    other = make_search(trials, varied=varied, protocol="paper", name="other")
+    assert len(beside_published(load_search(other))) == 0
 
 
 def ranked_trials() -> list[dict[str, Any]]:
@@ -265,7 +296,8 @@ def test_a_cost_without_gpu_is_said(
 def test_tables_as_files(probability_search: Path, tmp_path: Path) -> None:
     results = load_search(probability_search)
     names = [table.name for table in make_tables(results)]
-    assert names == ["leaderboard", "matrix", "scores", "cost", "unfinished"]
+    own = ["leaderboard", "matrix", "chosen", "carry_over", "scores", "cost", "unfinished"]
+    assert names == own
     assert [table.name for table in make_tables(results, list(TABLES))] == list(TABLES)
     for suffix in (".md", ".tex", ".csv"):
         write_tables([results], tmp_path / f"tables{suffix}")

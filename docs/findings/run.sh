@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The small studies of docs/findings, one after the other: docs/findings/run.sh SET OUT [CIFAR10]
+#   SET      digits or cifar10: which images
+#   OUT      folder for the searches and for the store that they share
+#   CIFAR10  for cifar10: folder of the JPEG copy, train/<class>/ and test/<class>/
+# The same command again goes on where it was stopped; two sets may run side by side in one OUT.
+# A plan has replicate after replicate, so that what is there at any time is whole but for the last.
+set -euo pipefail
+
+set=$1 out=$2 images=()
+if [ "$set" = cifar10 ]; then
+    images=(--set dataset.name=imagefolder --set "dataset.root=$3" --set dataset.normalise_as=cifar10)
+fi
+
+study() { # study NAME SPACE TRIALS [more options]: bring a search to so many trials
+    local to=$out/$1-$set done
+    done=$({ grep -lEs '"status": ?"(ok|diverged)"' "$to"/trials/*/trial.json || true; } | wc -l)
+    if [ "$done" -ge "$3" ]; then return; fi
+    echo "$(date -u +%FT%TZ) $1-$set: $done of $3"
+    "${HARNESS:-harness}" search "$2" --out "$to" --store "$out/store" --limit $(($3 - done)) \
+        --address inline --device cpu "${images[@]}" "${@:4}" || echo "$1-$set: status $?"
+}
+
+# Five replicates of what is asked first, and of what its sets serve; then the rest.
+study probability findings_probability 60
+study kd findings_kd 80
+study pool-and-kd findings_pool_and_kd 30
+study schedule findings_schedule 45
+study depth findings_depth 25
+study similarity findings_similarity 45
+study ipc10 findings_ipc10 25
+study probability findings_probability 120
+study pool-and-kd findings_pool_and_kd 60
+study diverse findings_probability 35 --set pool.others=diverse --set search.replicates=5

@@ -1,0 +1,136 @@
+"""Tests of the page of findings: the committed one, and one from small searches."""
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis.findings import build, main
+from analysis.published_sets import published_sets
+from harness.records import write_json, write_rows
+from harness.schema import COLUMNS, EVALUATIONS_FILE, SCHEMA_VERSION
+
+MakeSearch = Callable[..., Path]
+FOLDER = Path(__file__).parents[3] / "docs" / "findings"
+P, OTHERS, KD, ALPHA, T = (
+    "pool.main_probability", "pool.others", "kd.variant", "kd.alpha", "kd.temperature",
+)  # fmt: skip
+NOISE = (0.0, 0.01, -0.02)
+
+
+def test_the_committed_page_is_made_from_the_committed_rows(tmp_path: Path) -> None:
+    page = build(FOLDER, tmp_path)
+    assert page.read_text() == (FOLDER / "README.md").read_text(), "run make findings"
+    drawn = {path.name for path in (tmp_path / "figures").glob("*")}
+    assert drawn == {path.name for path in (FOLDER / "figures").glob("*")}
+
+
+def test_what_is_committed_is_small_and_says_no_host() -> None:
+    for path in FOLDER.rglob("*"):
+        if path.is_file():
+            assert path.stat().st_size < 1_000_000, path
+            if path.suffix in (".toml", ".json"):
+                assert "host =" not in path.read_text()
+                assert '"host"' not in path.read_text()
+
+
+@pytest.fixture
+def searches(make_search: MakeSearch, tmp_path: Path) -> Path:
+    """Three replicates of each kind of study, of which a fourth has begun."""
+    others = [{P: p, OTHERS: o} for p, o in product((0.5, 0.9), ("similar", "similar-depth1"))]
+    probability = [{"method": "random-real"}, *({"method": "dc", **one} for one in others)]
+    probability.append({"method": "dc", P: 1.0})
+    kd = [{KD: "off"}, {KD: "control", ALPHA: 0.5}]
+    kd += [{KD: "softened", ALPHA: 0.5, T: t} for t in (1.0, 4.0)]
+    square = [{P: p, KD: k} for p, k in product((1.0, 0.9), ("off", "control", "softened"))]
+    schedules = [{P: p, "pool.schedule": "constant"} for p in (0.5,)] + [{P: 1.0}]
+    schedules += [{P: 0.5, "pool.schedule": "bandit"}]
+    studies: dict[str, list[dict[str, Any]]] = {
+        "probability-digits": probability,
+        "kd-digits": kd,
+        "pool-and-kd-digits": square,
+        "schedule-digits": schedules,
+        "depth-digits": [{"network.depth": depth} for depth in (3, 5)],
+    }
+    for name, points in studies.items():
+        trials = [
+            {
+                "point": point,
+                "replicate": replicate,
+                "status": "not_run" if replicate == 3 and number else "ok",
+                "students": {
+                    "convnet": [0.9],
+                    "mlp": [0.5 + 0.05 * number + NOISE[replicate % 3]],
+                    "lenet": [0.6 + 0.04 * number - NOISE[replicate % 3]],
+                },
+            }
+            for replicate in range(4)
+            for number, point in enumerate(points)
+        ]
+        varied = dict.fromkeys(setting for point in points for setting in point)
+        make_search(trials, varied=varied, name=name, provenance={"host": "secret"})
+    make_search([{"point": {}, "status": "not_run"}], name="similarity-digits")
+    _evaluate(tmp_path / "published" / "one")
+    return tmp_path
+
+
+def _evaluate(folder: Path) -> None:
+    """Rows as ``harness evaluate`` writes them: two students of a set, one of random images."""
+    common = {
+        **dict.fromkeys(column.name for column in COLUMNS),
+        "trial_id": "set#0", "status": "ok", "kd_variant": "control", "student": "mlp",
+        "student_in_pool": False, "epochs": 300, "split": "test", "schema_version": SCHEMA_VERSION,
+        "dataset": "imagefolder", "protocol": "paper", "replicate": 0, "ipc": 1, "loss": 1.0,
+        "method": "foreign", "n_images": 100, "student_seed": 0, "seed": 0,
+    }  # fmt: skip
+    lost = {"status": "diverged", "accuracy": None, "loss": None, "student_seed": 2}
+    rows = [
+        {**common, "accuracy": 0.25},
+        {**common, "accuracy": 0.27, "student_seed": 1},
+        {**common, **lost},
+        {**common, "accuracy": 0.15, "method": "random-real"},
+    ]
+    folder.mkdir(parents=True)
+    write_rows(folder / EVALUATIONS_FILE, rows)
+    write_json(folder / "evaluation.json", {"sets": [{"provenance": {"host": "secret"}}]})
+
+
+def test_rows_become_a_page(searches: Path, tmp_path: Path, capsys: Any) -> None:
+    folder = tmp_path / "findings"
+    folder.mkdir()
+    (folder / "README.md.j2").write_text((FOLDER / "README.md.j2").read_text())
+    assert main([str(folder), "--collect", str(searches)]) == 0
+    assert "probability-digits: 3 whole replicates, 1 to come" in capsys.readouterr().out
+    assert not (folder / "rows" / "similarity-digits").exists()
+    for path in (folder / "rows").rglob("*.*"):
+        assert b"secret" not in path.read_bytes()
+
+    text = (folder / "README.md").read_text()
+    # Plain distillation has the highest mean by construction.
+    assert "- pool.others = similar: best main-model probability: 1 [1, 1]; better than" in text
+    assert (folder / "figures" / "probability-digits.svg").read_text().startswith("<svg")
+    assert "mlp left out: the others choose plain distillation itself, n = 3" in text
+    # A teacher's parts add up.
+    assert "| 0.5 | 1 | transfer | 4.5 |" in text
+    assert "| 0.5 | 1 | step | 4.5 |" in text
+    assert "| 0.5 | 1 | gain | 9.0 |" in text
+    # Beside the best constant, which is 1; and beside depth 3.
+    assert "minus that at pool.main_probability = 0.5, pool.schedule = " not in text
+    assert "| 5 | 4.5 |" in text
+    # Published: the mean of two, with the interval of t at one degree of freedom.
+    assert "| set#0 | half | mlp | 26.0 | [13.3, 38.7] | 2 | 1 | 15.0 |" in text
+    # Question 1 on CIFAR-10, with a diverse pool and at IPC 10; question 3.
+    assert text.count("Not answered yet") == 4
+
+
+def test_rows_that_cannot_be_read_are_one_line(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "rows" / "kd-digits").mkdir(parents=True)
+    assert main([str(tmp_path)]) == 2
+    assert "no export of a search" in capsys.readouterr().err
+
+
+def test_nothing_published_is_an_empty_frame() -> None:
+    assert published_sets(pd.DataFrame()).empty
