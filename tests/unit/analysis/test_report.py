@@ -115,7 +115,7 @@ def test_report_says_everything(probability_search: Path, tmp_path: Path) -> Non
         "5 of 6 planned trials finished: 5 ok, 1 not run.",
         "dataset digits method dc images per class 1 iterations 1000 main model convnet students "
         "convnet, mlp, lenet epochs 300 augmentation none knowledge distillation off protocol "
-        "held-out images judged by 100 validation, 100 test",
+        "held-out track distilled images judged by 100 validation, 100 test",
         "git hash abc123 version of torch 2.11.0",
         "00005-abcd not run pool.main_probability = 1 2",
         "demo/trials/<trial>/error.txt",
