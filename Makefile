@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
+# One more than cores: many tests wait for processes that they started.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 SCREENSHOTS := $(abspath build/screenshots)
 
 .PHONY: demo test test-faults test-slurm test-browser check format bench methods findings clean
@@ -13,7 +15,7 @@ demo: $(READY)
 	$(BIN)/harness report runs/demo --to runs/demo/report.html
 
 test: $(READY)
-	$(BIN)/pytest --numprocesses auto -m "(not fault or sample) and not browser and not slurm" --cov --cov-report term:skip-covered
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal -m "(not fault or sample) and not browser and not slurm" --cov --cov-report term:skip-covered
 
 test-faults: $(READY)
 	$(BIN)/pytest --numprocesses auto -m fault tests/faults
