@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from analysis.figures.accuracy import accuracy_figure, searched_settings
 from analysis.figures.configurations import configuration_figure
@@ -19,6 +20,7 @@ from analysis.stopped import without_stopped
 from harness.errors import ConfigError, ResultError, suggest
 
 Settings = tuple[str, ...]
+_COMPARED: WeakKeyDictionary[SearchResults, SearchResults] = WeakKeyDictionary()
 
 
 def _once(results: SearchResults) -> list[Settings]:
@@ -67,7 +69,7 @@ def make_figures(results: SearchResults, names: Sequence[str] = ()) -> list[Draw
         ConfigError: Unknown name, or a setting that is not varied.
         ResultError: A figure that is named lacks its data.
     """
-    compared = without_stopped(results)
+    compared = _without_stopped(results)
     found: list[Drawn] = []
     for name in names or FIGURES:
         kind, settings = _parse(name, results)
@@ -83,6 +85,15 @@ def make_figures(results: SearchResults, names: Sequence[str] = ()) -> list[Draw
             raise missing
         found += drawn
     return found
+
+
+def _without_stopped(results: SearchResults) -> SearchResults:
+    """The same object each time, since what is measured is kept by search."""
+    if not len(results.stopped):
+        return results
+    if results not in _COMPARED:
+        _COMPARED[results] = without_stopped(results)
+    return _COMPARED[results]
 
 
 def _parse(name: str, results: SearchResults) -> tuple[Kind, Settings]:

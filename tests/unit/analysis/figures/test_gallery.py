@@ -1,5 +1,7 @@
 """Tests of analysis.figures.gallery and drawing: all figures of a search, by name, as files."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +123,15 @@ def test_stopped_configurations_are_compared_nowhere(make_search: MakeSearch) ->
     found = {one.name: one.frame for one in make_figures(results)}
     assert set(found[f"accuracy:{P}"]["value"]) == {0.0, 0.5}
     assert f"{P} = 1" in set(found["learning"]["distillation"])
+
+
+def test_what_is_measured_is_kept_no_longer_than_the_search(probability_search: Path) -> None:
+    results = load_search(probability_search)
+    make_figures(results, ["configurations"])
+    gone = weakref.ref(results)
+    del results
+    gc.collect()
+    assert gone() is None
 
 
 def test_dollars_are_no_mathematics(make_search: MakeSearch, texts: Texts) -> None:
