@@ -41,6 +41,9 @@ def write_report(
         ResultError: The file cannot be written.
     """
     path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():  # before the work, which would be lost
+        wrong = "it is a folder" if path.is_dir() else f"no folder {path.parent}"
+        raise ResultError(f"{path}: cannot be written ({wrong}); choose another file")
     labels = search_labels(searches)
     sections = [
         make_section(results, label, share=1 / len(searches), include_stopped=include_stopped)
