@@ -66,30 +66,17 @@ def make_gallery(results: SearchResults, share: float = 1.0) -> Gallery:
     if len(sets) > BEST + WORST:
         caption = f"The {BEST} best and the {WORST} worst of {len(sets)}. {caption}"
         sets = pd.concat([sets.head(BEST), sets.tail(WORST)])
-    factors = _factors(compared)
     room = share * ROOM
     pictures = []
     for row in sets.to_dict("records"):
         text = f"{row['distillation']}, replicate {row['replicate']}"
         if row["n"]:
             text += f": {percent(row['mean'])}%, n = {row['n']}"
-        columns = row["per_class"] * factors.get(row["trial_id"], 1) ** 2
-        picture = _read(Path(row["path"]), text, columns)
+        picture = _read(Path(row["path"]), text, row["per_class"])
         if picture is not None and len(picture.address) <= room:
             room -= len(picture.address)
             pictures.append(picture)
     return Gallery(pictures, caption)
-
-
-def _factors(results: SearchResults) -> dict[str, int]:
-    """By trial, the images along a side of the mosaics that a method's images are decoded from."""
-    settings = results.settings
-    if not {"method", "idc.factor"} <= set(settings.columns):
-        return {}
-    own = settings[settings["method"] == "idc"]
-    return {
-        name: int(factor) for name, factor in zip(own["trial_id"], own["idc.factor"], strict=True)
-    }
 
 
 def _read(path: Path, text: str, columns: int) -> Picture | None:

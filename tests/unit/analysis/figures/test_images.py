@@ -10,6 +10,7 @@ from PIL import Image
 
 from analysis.figures.images import distilled_images, draw_images, image_figure
 from analysis.load import load_search
+from analysis.report.pictures import make_gallery
 from harness.errors import ResultError
 from harness.schema import IMAGES_FILE, TRIALS_FOLDER
 
@@ -86,6 +87,9 @@ def test_images_of_idc_are_more_than_its_ipc(make_search: MakeSearch) -> None:
     write(made, 0, grid(0, per_class=4, classes=3) // 2)
     (row,) = distilled_images(load_search(made)).to_dict("records")
     assert (row["per_class"], row["classes"]) == (4, 3)
+    # The report turns the same grid: a column a class.
+    (picture,) = make_gallery(load_search(made)).pictures
+    assert (picture.width, picture.height) == (3 * SIDE, 4 * SIDE)
 
 
 def test_pictures_that_are_none(folder: Path) -> None:
