@@ -286,7 +286,7 @@ def _has_elf(table: object) -> bool:
     """Whether a table that is not yet checked asks for ELF."""
     if isinstance(table, ELFSettings):
         return bool(table.terms)
-    return isinstance(table, Mapping) and table.get("variant", "off") != "off"
+    return isinstance(table, Mapping) and table.get("loss", "off") != "off"
 
 
 class TrialConfig(Distillation):

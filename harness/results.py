@@ -75,7 +75,7 @@ def common_columns(config: TrialConfig, record: Mapping[str, Any]) -> Row:
         "kd_temperature": config.kd.temperature,
         "kd_alpha": config.kd.alpha,
         "track": FEATURE_TRACK if config.elf.needs_features else DISTILLED_TRACK,
-        "elf_variant": config.elf.variant,
+        "elf_loss": config.elf.loss,
         "seed": config.seed,
         "replicate": record["replicate"],
         "distill_s": record["timings"]["distill_s"],

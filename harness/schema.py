@@ -126,7 +126,7 @@ COLUMNS: tuple[Column, ...] = (
         "what students saw: distilled (the set alone), or real-features (ELF: also features of a "
         "network trained on real images)",
     ),
-    Column("elf_variant", "string", "off, or the terms of ELF's loss"),
+    Column("elf_loss", "string", "off, or the terms of ELF's loss"),
     Column("seed", "int64", "of the trial"),
     Column("replicate", "int64", "equal replicates of different configurations are paired"),
     Column("student", "string", "label of the student; null where the distillation diverged"),
@@ -151,5 +151,5 @@ COLUMNS: tuple[Column, ...] = (
     Column("schema_version", "int64", "of this table"),
 )
 
-ADDED: Mapping[str, str] = {"track": DISTILLED_TRACK, "elf_variant": "off", "optimizer": "sgd"}
+ADDED: Mapping[str, str] = {"track": DISTILLED_TRACK, "elf_loss": "off", "optimizer": "sgd"}
 """Columns that older files of this version lack, and what stands for them."""

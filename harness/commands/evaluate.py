@@ -107,7 +107,7 @@ class _Task:
         config = config_of(foreign, assignments, pixels=pixels)
         if config.elf.terms:
             raise ConfigError(
-                f"elf.variant: got '{config.elf.variant}', which is a setting of trials; remove "
+                f"elf.loss: got '{config.elf.loss}', which is a setting of trials; remove "
                 "it, or use harness run"
             )
         if config.evaluation.optimizer == "lion":

@@ -44,7 +44,7 @@ def feature_network(config: TrialConfig, student: Architecture, in_shape: Shape)
     if list(own[1:]) != sides:
         side, height = sides[0], own[1]
         raise DataError(
-            f"elf.variant: got '{config.elf.variant}', but student '{student.label}' has maps of "
+            f"elf.loss: got '{config.elf.loss}', but student '{student.label}' has maps of "
             f"{side}x{side} pixels where it is split, and the main model '{config.network.label}' "
             f"ends with {height}x{height}; change network.depth or evaluation.students"
         )

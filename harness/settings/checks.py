@@ -84,7 +84,7 @@ def check_elf(config: "TrialConfig") -> None:
     """What ELF can split, and what it goes with."""
     if not config.elf.terms:
         return
-    got = f"elf.variant: got '{config.elf.variant}', but"
+    got = f"elf.loss: got '{config.elf.loss}', but"
     if config.kd.variant != "off":
         raise ValueError(
             f"{got} kd.variant is '{config.kd.variant}', and a student follows one thing; set "
@@ -93,7 +93,7 @@ def check_elf(config: "TrialConfig") -> None:
     if config.method == FULL_DATA:
         raise ValueError(
             f"{got} method 'full-data' has no distilled set to take features of; set "
-            "elf.variant = 'off'"
+            "elf.loss = 'off'"
         )
     works = ", ".join(REAR_STARTS)
     for student in config.students():

@@ -21,9 +21,7 @@ Distance = Literal["l2", "ce", "l1", "cosine"]
 class ELFSettings(Settings):
     """Features that students follow (ELF, arXiv 2312.05598)."""
 
-    variant: Literal["off", "front_rear_task", "task", "front_task", "rear_task", "front_rear"] = (
-        "off"
-    )
+    loss: Literal["off", "front_rear_task", "task", "front_task", "rear_task", "front_rear"] = "off"
     """The terms of a student's loss: ``front``, the distance of its maps at the split to the
     features; ``rear``, cross-entropy of its rear on the features; ``task``, its own
     cross-entropy. ``task`` alone is a student without ELF. All others see real images through the
@@ -42,7 +40,7 @@ class ELFSettings(Settings):
     @property
     def terms(self) -> frozenset[str]:
         """Names of the terms; empty where ELF is off."""
-        return frozenset() if self.variant == "off" else frozenset(self.variant.split("_"))
+        return frozenset() if self.loss == "off" else frozenset(self.loss.split("_"))
 
     @property
     def needs_features(self) -> bool:

@@ -196,7 +196,7 @@ def test_settings_and_methods_have_the_fixed_names() -> None:
         dsa.operations idc.factor idc.distance idc.net_images acc.networks acc.epochs
         acc.directions acc.magnitude_min acc.magnitude_max
         pool.bandit.arms pool.bandit.every pool.bandit.exploration pool.bandit.probe_images
-        pool.bandit.probe_steps pool.bandit.probes run.similarity_draws elf.variant elf.distance
+        pool.bandit.probe_steps pool.bandit.probes run.similarity_draws elf.loss elf.distance
         elf.front_weight elf.rear_weight elf.epochs evaluation.optimizer
         evaluation.keep_rates"""
     assert names == set(fixed.split())

@@ -57,7 +57,10 @@ def test_parts_may_come_in_any_order_and_name_defaults(label: str, same_as: str)
 @pytest.mark.parametrize(
     ("label", "words"),
     [
-        ("lenett", "network 'lenett': did you mean 'lenet'? known: alexnet, alexnet-bn, convnet"),
+        (
+            "lenett",
+            "network 'lenett': did you mean 'lenet'? known: alexnet, alexnet-bn, alexnet-droppath",
+        ),
         ("mlp-w3", "network 'mlp-w3': did you mean 'mlp'?"),
         ("", "network '': known: alexnet"),
         ("convnet-sigmod", "unknown part 'sigmod'; did you mean 'sigmoid'? known: avgpooling"),

@@ -394,7 +394,7 @@ OTHER: dict[str, Any] = {
     "kd.temperature": 3.0,
     "kd.alpha": 0.25,
     "kd.teacher": "mlp",
-    "elf.variant": "front_rear_task",
+    "elf.loss": "front_rear_task",
     "elf.distance": "l1",
     "elf.front_weight": 2.0,
     "elf.rear_weight": 0.5,
@@ -426,7 +426,7 @@ OTHER: dict[str, Any] = {
 }
 OF_FILES = {"dataset.resize": "imagefolder", "dataset.skip_bad": "imagefolder"}
 """Settings that only datasets of one file an image have."""
-WITH_ELF = {"kd.variant": "off", "elf.variant": "front_rear", "evaluation.students": ["main"]}
+WITH_ELF = {"kd.variant": "off", "elf.loss": "front_rear", "evaluation.students": ["main"]}
 
 
 def changed(name: str) -> tuple[TrialConfig, TrialConfig]:
@@ -472,7 +472,7 @@ ROUND_TRIPS: list[dict[str, Any]] = [
     *(
         {name: value, **BASE, "dataset.name": OF_FILES.get(name, BASE["dataset.name"])}
         for name, value in OTHER.items()
-        if name not in {*BASE, "network.name", "elf.variant"}  # the last goes without KD
+        if name not in {*BASE, "network.name", "elf.loss"}  # the last goes without KD
     ),
     {"network.name": "mlp", "pool.main_probability": 1},
     {"network.name": "mlp", "pool.others": "diverse", "lr_img": 0.3},

@@ -133,7 +133,7 @@ def test_common_columns_come_from_config_and_record() -> None:
         "kd_temperature": 2.0,
         "kd_alpha": 0.25,
         "track": "distilled",
-        "elf_variant": "off",
+        "elf_loss": "off",
         "seed": 7,
         "replicate": 2,
         "distill_s": 1.5,

@@ -29,7 +29,7 @@ VERSION_1 = [
     "kd_alpha",
     "teacher_accuracy",
     "track",
-    "elf_variant",
+    "elf_loss",
     "seed",
     "replicate",
     "student",

@@ -42,7 +42,7 @@ def _rows(trial: Mapping[str, Any], trial_id: str, protocol: str) -> list[dict[s
         "kd_temperature": point.get("kd.temperature"),
         "kd_alpha": point.get("kd.alpha"),
         "track": "distilled",
-        "elf_variant": "off",
+        "elf_loss": "off",
         "seed": trial.get("replicate", 0),
         "replicate": trial.get("replicate", 0),
         "distill_cost_s": trial.get("cost_s"),

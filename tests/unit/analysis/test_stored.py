@@ -36,7 +36,7 @@ def test_numbers_of_version_1() -> None:
         assert row["n"] == len(own) == 2
         assert row["mean"] == pytest.approx(own[UNSEEN_MEAN].mean())
     assert set(results.rows["track"]) == {"distilled"}  # columns that it was written without
-    assert set(results.rows["elf_variant"]) == {"off"}
+    assert set(results.rows["elf_loss"]) == {"off"}
     texts = [path.read_text() for path in (STORED / "v1" / "trials").glob("*/trial.json")]
     spent = sorted(json.loads(text)["timings"]["eval_s"] for text in texts)
     assert sorted(results.trials["eval_s"]) == spent

@@ -188,9 +188,9 @@ def test_students_that_followed_real_features_are_a_track_of_their_own(
 ) -> None:
     trials = ranked_trials()
     for trial in trials[:2]:  # of "dc" without augmentation
-        trial["columns"] |= {"track": "real-features", "elf_variant": "front_task"}
-        trial["point"] |= {"elf.variant": "front_task"}
-    varied = ["method", "evaluation.augmentation", "elf.variant"]
+        trial["columns"] |= {"track": "real-features", "elf_loss": "front_task"}
+        trial["point"] |= {"elf.loss": "front_task"}
+    varied = ["method", "evaluation.augmentation", "elf.loss"]
     results = load_search(make_search(trials, varied=varied))
     assert scores(results)["evaluation.augmentation"].tolist() == ["crop-noise"]
     said = [line for line in summarise(results).splitlines() if "real-features" in line]

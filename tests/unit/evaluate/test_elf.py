@@ -45,7 +45,7 @@ def configure(elf: dict[str, Any] | None = None, **more: Any) -> TrialConfig:
         "batch_real": 4,
         "evaluation": {"students": ["main", "convnet-w4-d2-batchnorm"], "student_seeds": 2,
                        "epochs": 2},
-        "elf": {"variant": "front_rear_task", "epochs": 1, **(elf or {})},
+        "elf": {"loss": "front_rear_task", "epochs": 1, **(elf or {})},
     }  # fmt: skip
     return make_config({**base, **more})
 
@@ -100,7 +100,7 @@ def test_a_trained_student_agrees_with_the_plain_version(
 ) -> None:
     given = in_double(synthetic)
     wanted = features_for(given.images)
-    settings = ELFSettings(variant=variant, distance=how, front_weight=0.7, rear_weight=1.3)
+    settings = ELFSettings(loss=variant, distance=how, front_weight=0.7, rear_weight=1.3)
     found, expected = make(label, torch.float64), make(label, torch.float64)
     loss = make_loss(settings, found, "convnet")
     teacher = Teacher(None, wanted, {}) if settings.needs_features else None
@@ -203,8 +203,8 @@ def test_features_are_as_wide_as_the_student_s_maps() -> None:
         ({"network": {"name": "vgg11"}, "pool": {"main_probability": 1.0},
           "evaluation": {"students": ["vgg11"]}}, "set network.name = 'convnet'"),
         ({"network": {"activation": "swish"}, "evaluation": {"students": ["main"]},
-          "elf": {"variant": "front_task", "distance": "ce"}}, "use 'l2', 'l1' or 'cosine'"),
-        ({"elf": {"variant": "front"}}, "elf.variant: got 'front'"),
+          "elf": {"loss": "front_task", "distance": "ce"}}, "use 'l2', 'l1' or 'cosine'"),
+        ({"elf": {"loss": "front"}}, "elf.loss: got 'front'"),
     ],
 )  # fmt: skip
 def test_what_it_cannot_do_is_refused(more: dict[str, Any], words: str) -> None:
@@ -228,7 +228,7 @@ def test_the_task_alone_is_a_student_without_elf(tiny: ImageData, synthetic: Syn
 
     augmentation = {"students": ["main"], "student_seeds": 2, "epochs": 2, "augmentation": "dsa"}
     task, off = (
-        list(evaluate(synthetic, configure({"variant": v}, evaluation=augmentation), tiny,
+        list(evaluate(synthetic, configure({"loss": v}, evaluation=augmentation), tiny,
                       ("test",), share_features=never))
         for v in ("task", "off")
     )  # fmt: skip
@@ -237,7 +237,7 @@ def test_the_task_alone_is_a_student_without_elf(tiny: ImageData, synthetic: Syn
 
 def test_students_are_augmented_as_published() -> None:
     assert configure().evaluation.augmentation == "dsa"
-    assert configure({"variant": "off"}).evaluation.augmentation == "auto"
+    assert configure({"loss": "off"}).evaluation.augmentation == "auto"
 
 
 def test_one_feature_network_serves_all_and_is_kept_by_seed(
@@ -261,14 +261,14 @@ def test_one_feature_network_serves_all_and_is_kept_by_seed(
     first = run("a")
     assert kept() == 1  # two students of one width, two seeds
     assert set(first["track"]) == {"real-features"}
-    assert set(first["elf_variant"]) == {"front_rear_task"}
-    again = run("b", elf={"variant": "front_task", "epochs": 1})
+    assert set(first["elf_loss"]) == {"front_rear_task"}
+    again = run("b", elf={"loss": "front_task", "epochs": 1})
     assert kept() == 1
     assert list(first["accuracy"]) != list(again["accuracy"])
     assert list(run("c")["loss"]) == list(first["loss"])
     run("d", seed=1)
     assert kept() == 2
-    task = run("e", elf={"variant": "task"})
+    task = run("e", elf={"loss": "task"})
     assert set(task["track"]) == {"distilled"}
 
 
