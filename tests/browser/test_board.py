@@ -29,6 +29,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("searches") / "stored"
     write_search(folder, TRIALS)
     command = [sys.executable, "-m", "harness", "board", str(folder)]
+    # A job in a shell's background ignores Ctrl-C, and would hand that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     board = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     )
