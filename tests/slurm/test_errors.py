@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slurm import queue
-from tests.slurm.conftest import Said, Search, harness
+from tests.slurm.conftest import ITERATIONS, SPACE, Said, Search, harness
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
@@ -61,6 +61,8 @@ def test_an_out_folder_that_the_nodes_do_not_see(search: Search, tmp_path: Path)
 
 
 def test_status_logs_and_cancel(search: Search) -> None:
+    # Trials that outlast the commands.
+    search.space.write_text(SPACE.format(iterations=ITERATIONS * 4))
     search.started("--shape", "array", "--nodes", 2).wait_for_results(1)
     jobs = list(search.place.submitted())
     said = harness("status", search.out)
