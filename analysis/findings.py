@@ -7,7 +7,6 @@ on the page is typed by hand: text asks, rows answer.
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -29,6 +28,7 @@ from analysis.choices import carry_over
 from analysis.comparisons import difference_table
 from analysis.exports import read_export, whole_replicates, write_export
 from analysis.figures import accuracy_points, draw_accuracy, figure_svg
+from analysis.files import write_whole
 from analysis.load import SearchResults, load_search
 from analysis.published_sets import published_sets_table, read_published
 from analysis.render import Table, markdown
@@ -162,7 +162,7 @@ class Study:
         figure = draw_accuracy(
             pd.concat(parts, ignore_index=True), split=metric_split(self.results)
         )
-        path.write_text(figure_svg(figure), encoding="utf-8", newline="\n")
+        write_whole(path, figure_svg(figure))
         return f"![{self.title}: accuracy against the main-model probability](figures/{path.name})"
 
 
@@ -198,11 +198,10 @@ def build(folder: Path, to: Path | None = None) -> Path:
             studies=studies,
             published=_markdown(published_sets_table(published)) if len(published) else "",
         )
-        aside = to / f".{PAGE}.{os.getpid()}.tmp"
-        aside.write_text(page, encoding="utf-8", newline="\n")
-        return aside.replace(to / PAGE)
     except OSError as error:
         raise ResultError(f"{to}: cannot be written ({error})") from error
+    write_whole(to / PAGE, page)
+    return to / PAGE
 
 
 def collect(searches: Path, rows: Path) -> list[str]:

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.choices import carry_over_table, chosen_table
 from analysis.comparisons import teacher_table
 from analysis.cost import cost_table
+from analysis.files import write_whole
 from analysis.interaction import interaction_table
 from analysis.load import SearchResults
 from analysis.matrix import matrix_table
@@ -19,7 +20,7 @@ from analysis.similarity import similarity_table
 from analysis.stopped import without_stopped
 from analysis.tables import leaderboard_table
 from analysis.troubles import diagnostics_table, unfinished_table
-from harness.errors import ConfigError, ResultError, suggest
+from harness.errors import ConfigError, suggest
 
 TABLES: dict[str, Callable[[SearchResults], Table]] = {
     "leaderboard": leaderboard_table,
@@ -93,10 +94,7 @@ def write_tables(
                 latex(t.cells, f"{t.title}. {t.caption}", f"tab:{t.name}" if labels else "")
                 for t in parts
             )
-    try:
-        path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise ResultError(f"{path}: cannot be written ({error}); choose another file") from error
+    write_whole(path, text)
 
 
 def _one_csv(searches: Sequence[SearchResults], names: Sequence[str]) -> str:

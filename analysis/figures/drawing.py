@@ -1,8 +1,6 @@
 """A drawn figure, and writing it down."""
 
 import io
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from harness.errors import ConfigError, ResultError
+from analysis.files import write_whole
+from harness.errors import ConfigError
 
 SUFFIXES = (".svg", ".png", ".pdf")
 """Of the files that figures are written to."""
@@ -65,15 +64,7 @@ def write_figure(drawn: Drawn, path: Path | str) -> None:
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise ConfigError(f"--to: got '{path.name}', expected a name in {', '.join(SUFFIXES)}")
-    data = _encode(drawn.figure, path.suffix)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        aside.write_bytes(data)
-        aside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink()
-        raise ResultError(f"{path}: cannot be written ({error}); choose another file") from error
+    write_whole(path, _encode(drawn.figure, path.suffix))
 
 
 def _encode(figure: Figure, suffix: str) -> bytes:

@@ -6,15 +6,14 @@ from elsewhere, or to run any other script: a text that slipped past the escapin
 
 import base64
 import hashlib
-import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from analysis.files import write_whole
 from analysis.load import SearchResults
 from analysis.report.section import Block, Section, make_section, show_table
 from analysis.searches import compare, search_labels
@@ -50,14 +49,7 @@ def write_report(
         for results, label in zip(searches, labels, strict=True)
     ]
     page = _render(sections, [show_table(table) for table in compare(searches)])
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        aside.write_text(page, encoding="utf-8", newline="\n")
-        aside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            aside.unlink()
-        raise ResultError(f"{path}: cannot be written ({error}); choose another file") from error
+    write_whole(path, page)
 
 
 def _breakable(name: str) -> Markup:

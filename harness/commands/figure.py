@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from analysis.load import SearchResults
 
 FIGURE_SUFFIXES = (".svg", ".png", ".pdf")
+"""As ``analysis.figures.SUFFIXES``, without loading matplotlib for every command."""
 
 
 def write_one_figure(folders: list[Path], name: str | None, to: Path | None) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.figures import FIGURES, Drawn, figure_svg, make_figures, write_figure
+from analysis.figures import FIGURES, SUFFIXES, Drawn, figure_svg, make_figures, write_figure
 from analysis.load import SearchResults, load_search
+from harness.commands.figure import FIGURE_SUFFIXES
 from harness.errors import ConfigError, ResultError
 
 MakeSearch = Callable[..., Path]
@@ -170,3 +171,7 @@ def test_files_that_cannot_be_written(drawn: list[Drawn], tmp_path: Path) -> Non
         write_figure(drawn[-1], tmp_path / "a.gif")
     with pytest.raises(ResultError, match=r"a\.svg: cannot be written"):
         write_figure(drawn[-1], tmp_path / "nowhere" / "a.svg")
+
+
+def test_the_command_knows_the_same_files() -> None:
+    assert FIGURE_SUFFIXES == SUFFIXES
