@@ -1,40 +1,41 @@
-"""A search as a few small files, to publish: analysis reads them as it reads the search itself.
+"""A search as two small files, to publish: analysis reads them as it reads the search itself.
 
-An export is a folder: ``search.toml`` (the resolved space, with git hash, versions, command line),
-``evaluations.parquet`` (the rows, as ``harness.schema.COLUMNS``), and a parquet file for each of
-the frames of ``analysis.load.SearchResults``. Distilled sets, images and logs stay behind. It holds
-whole replicates only: of a search that is not finished, those of which every configuration ended.
+An export is a folder: ``evaluations.parquet`` (the rows, as ``harness.schema.COLUMNS``, for any
+tool) and ``search.tar.xz``, the search's own folder without distilled sets, images, logs and the
+name of the machine. It holds whole replicates only: of a search that is not finished, those of
+which every configuration ended. Unpacked, it is a search that ``harness search`` goes on with.
 """
 
+import io
+import lzma
 import os
 import shutil
+import tarfile
+import tempfile
 import tomllib
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import pandas as pd
 import pyarrow
 import tomli_w
 
-from analysis.aggregate import setting_text
 from analysis.load import SearchResults, load_search
-from analysis.records import record_columns
+from analysis.records import parse_object
 from harness.errors import ConfigError, ResultError
-from harness.schema import COLUMNS, ENDED, EVALUATIONS_FILE, SCHEMA_VERSION, SEARCH_FILE
+from harness.records import json_text
+from harness.schema import (
+    ENDED,
+    EVALUATIONS_FILE,
+    PLAN_FILE,
+    SEARCH_FILE,
+    TRIAL_FILE,
+    TRIALS_FOLDER,
+)
 
-FRAMES = ("trials", "settings", "diagnostics", "stopped")
-"""Frames of a search, each in ``NAME.parquet``."""
-
-_TYPES: dict[str, Any] = {
-    "string": pd.StringDtype(na_value=np.nan),
-    "int64": pd.Int64Dtype(),
-    "float64": "float64",
-    "bool": pd.BooleanDtype(),
-}
-_NAME = "name"
-"""Key of ``search.toml``: name of the search's folder, which an export may not have."""
+ARCHIVE = "search.tar.xz"
+_HOST = "host"
 
 
 class Exported(NamedTuple):
@@ -55,10 +56,11 @@ def whole_replicates(results: SearchResults) -> SearchResults:
     trials = results.trials
     open_ones = set(trials.loc[~trials["status"].isin(ENDED), "replicate"])
     kept = trials[~trials["replicate"].isin(open_ones)].reset_index(drop=True)
-    frames: dict[str, Any] = {
-        name: _of(getattr(results, name), kept["trial_id"])
-        for name in ("rows", "settings", "diagnostics", "stopped")
-    }
+    frames: dict[str, Any] = {}
+    for name in ("rows", "settings", "diagnostics", "stopped"):
+        frame = getattr(results, name)
+        own = frame["trial_id"].isin(kept["trial_id"])
+        frames[name] = frame[own].reset_index(drop=True)
     return replace(results, trials=kept, **frames)
 
 
@@ -80,19 +82,15 @@ def write_export(search: Path, to: Path) -> Exported:
         raise ConfigError(f"--to: {to} is there and is no export; choose another folder")
     results = load_search(search)
     whole = whole_replicates(results)
-    about = tomllib.loads((search / SEARCH_FILE).read_text(encoding="utf-8"))
-    about["provenance"] = {k: v for k, v in results.provenance.items() if k != "host"}
     aside = to.with_name(f".{to.name}.{os.getpid()}.tmp")
     try:
         aside.mkdir(parents=True)
-        (aside / SEARCH_FILE).write_text(tomli_w.dumps({_NAME: results.name, **about}), "utf-8")
         whole.rows.to_parquet(aside / EVALUATIONS_FILE, index=False)
-        for name in FRAMES:
-            _plain(getattr(whole, name)).to_parquet(aside / f"{name}.parquet", index=False)
+        _pack(search, whole, aside / ARCHIVE)
         if to.exists():
             shutil.rmtree(to)
         aside.rename(to)
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise ResultError(f"{to}: cannot be written ({error}); choose another folder") from error
     kept, planned = (one.trials["replicate"].nunique() for one in (whole, results))
@@ -101,8 +99,7 @@ def write_export(search: Path, to: Path) -> Exported:
 
 def is_export(folder: Path | str) -> bool:
     """Whether a folder holds an export."""
-    files = (SEARCH_FILE, EVALUATIONS_FILE, *(f"{name}.parquet" for name in FRAMES))
-    return all((Path(folder) / name).is_file() for name in files)
+    return all((Path(folder) / name).is_file() for name in (EVALUATIONS_FILE, ARCHIVE))
 
 
 def read_export(folder: Path | str) -> SearchResults:
@@ -122,50 +119,58 @@ def read_export(folder: Path | str) -> SearchResults:
         raise ResultError(
             f"{folder}: no export of a search; give a folder that 'harness export' wrote"
         )
+    archive = folder / ARCHIVE
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            with tarfile.open(archive) as packed:
+                packed.extractall(place, filter="data")
+            (search,) = Path(place).iterdir()
+            return replace(load_search(search), folder=folder)
+        except (OSError, ValueError, EOFError, tarfile.TarError, lzma.LZMAError) as error:
+            raise ResultError(
+                f"{archive}: cannot be read ({error}); restore it from a copy"
+            ) from error
+        except ResultError as error:
+            raise ResultError(str(error).replace(place, str(archive))) from error
+
+
+def _pack(search: Path, whole: SearchResults, to: Path) -> None:
+    """Write a search's folder with these trials alone; equal ones give equal bytes."""
+    trial_ids = set(whole.trials["trial_id"])
+    with tarfile.open(to, "w:xz") as packed:
+        for name, content in _files(search, trial_ids):
+            entry = tarfile.TarInfo(f"{whole.name}/{name}")
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+
+
+def _files(search: Path, trial_ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    about = tomllib.loads((search / SEARCH_FILE).read_text(encoding="utf-8"))
+    about.get("provenance", {}).pop(_HOST, None)
+    yield SEARCH_FILE, tomli_w.dumps(about).encode()
+    plan = (search / PLAN_FILE).read_bytes().splitlines(keepends=True)
+    kept = [line for line in plan if line.endswith(b"\n") and _owner(line) in trial_ids]
+    yield PLAN_FILE, b"".join(kept)
+    for trial_id in sorted(trial_ids):
+        folder = search / TRIALS_FOLDER / trial_id
+        yield f"{TRIALS_FOLDER}/{trial_id}/{TRIAL_FILE}", _portable(folder / TRIAL_FILE)
+        if (rows := folder / EVALUATIONS_FILE).exists():
+            yield f"{TRIALS_FOLDER}/{trial_id}/{EVALUATIONS_FILE}", rows.read_bytes()
+
+
+def _portable(path: Path) -> bytes:
+    """A trial's record without what stays behind; one that is broken as it is."""
+    text = path.read_bytes()
     try:
-        about = tomllib.loads((folder / SEARCH_FILE).read_text(encoding="utf-8"))
-        rows = pd.read_parquet(folder / EVALUATIONS_FILE)
-        frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in FRAMES}
-        rows = rows.astype({column.name: _TYPES[column.type] for column in COLUMNS})
-    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
-        raise ResultError(f"{folder}: cannot be read ({error}); restore it from a copy") from error
-    if len(rows) and (newest := int(rows["schema_version"].max())) > SCHEMA_VERSION:
-        raise ResultError(
-            f"{folder}: schema_version is {newest}, expected at most {SCHEMA_VERSION}; "
-            "a newer harness wrote it: update the harness"
-        )
-    trials = frames["trials"]
-    for column, values in record_columns([{}] * len(trials)).items():
-        if column not in trials.columns:  # newer than the export
-            trials[column] = values
-    name = str(about.get(_NAME, folder.resolve().name))
-    return SearchResults(
-        name=name,
-        title=str(about.get("title", name)),
-        question=str(about.get("question", "")),
-        varied=tuple(about.get("space", {})),
-        rows=rows,
-        folder=folder,
-        provenance=about.get("provenance", {}),
-        **frames,
-    )
+        record = parse_object(text)
+    except ValueError:
+        return text
+    record.get("provenance", {}).pop(_HOST, None)
+    # A record names its files: a trial that lacks one of them would be run again.
+    files = record.get("files", {})
+    record["files"] = {name: files[name] for name in files if name == EVALUATIONS_FILE}
+    return json_text(record).encode()
 
 
-def _of(frame: pd.DataFrame, trial_ids: pd.Series) -> pd.DataFrame:
-    if "trial_id" not in frame.columns:
-        return frame
-    return frame[frame["trial_id"].isin(trial_ids)].reset_index(drop=True)
-
-
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Make columns of one type each: files have no others."""
-    found = frame.copy()
-    for name in frame.columns:
-        values = frame[name].dropna()
-        if values.map(type).nunique() > 1 and not values.map(_is_number).all():
-            found[name] = frame[name].map(setting_text, na_action="ignore")
-    return found
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _owner(line: bytes) -> object:
+    return parse_object(line).get("trial_id")

@@ -4,16 +4,20 @@
 #   OUT      folder for the searches and for the store that they share
 #   CIFAR10  for cifar10: folder of the JPEG copy, train/<class>/ and test/<class>/
 # The same command again goes on where it was stopped; two sets may run side by side in one OUT.
+# A study of which rows are stored beside this script goes on from them.
 # A plan has replicate after replicate, so that what is there at any time is whole but for the last.
 set -euo pipefail
 
-set=$1 out=$2 images=()
+set=$1 out=$2 images=() here=$(dirname "$0")
 if [ "$set" = cifar10 ]; then
     images=(--set dataset.name=imagefolder --set "dataset.root=$3" --set dataset.normalise_as=cifar10)
 fi
 
+mkdir -p "$out"
+
 study() { # study NAME SPACE TRIALS [more options]: bring a search to so many trials
-    local to=$out/$1-$set done
+    local to=$out/$1-$set stored=$here/rows/$1-$set/search.tar.xz done
+    if [ ! -e "$to" ] && [ -e "$stored" ]; then tar -xf "$stored" -C "$out"; fi
     done=$({ grep -lEs '"status": ?"(ok|diverged)"' "$to"/trials/*/trial.json || true; } | wc -l)
     if [ "$done" -ge "$3" ]; then return; fi
     echo "$(date -u +%FT%TZ) $1-$set: $done of $3"

@@ -51,8 +51,9 @@ def export(
 
     Of a distilled set, the dataset is read only where it is needed. Of a search, there is a row for
     each finished trial, student, student seed and split, as harness/schema.py describes it, with
-    the settings that were varied; it may still run. To a folder goes all that analysis reads, of
-    the replicates that are whole: some small files, to publish.
+    the settings that were varied; it may still run. To a folder go rows and records of the
+    replicates that are whole, two small files to publish: analysis reads them like the search, and
+    unpacked they are a search to go on with.
     """
     if (distilled / SEARCH_FILE).exists():
         from harness.commands.frame import write_folder, write_frame

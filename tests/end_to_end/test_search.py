@@ -6,6 +6,7 @@ import re
 import signal
 import stat
 import subprocess
+import tarfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -78,6 +79,26 @@ def test_ray_and_inline_give_the_same_rows(call: Call, tiny: Path, tmp_path: Pat
     inline = call("search", tiny, "--out", tmp_path / "inline", "--address", "inline")
     assert inline.status == 0, inline.err
     assert results(tmp_path / "ray") == results(tmp_path / "inline")
+
+
+def test_a_published_search_is_unpacked_and_goes_on(
+    call: Call, tiny: Path, tmp_path: Path
+) -> None:
+    inline = ["--address", "inline"]
+    out = tmp_path / "here"
+    assert call("search", tiny, "--out", out, *inline, "--limit", 3).status == 0
+    assert call("export", out, "--to", tmp_path / "published").status == 0
+    there = tmp_path / "there"
+    with tarfile.open(tmp_path / "published" / "search.tar.xz") as packed:
+        packed.extractall(there, filter="data")
+    before = results(there / "here")
+    assert before, "a whole replicate"
+    said = call("search", tiny, "--out", there / "here", *inline)
+    assert said.status == 0, said.err
+    assert f"{len(before)} done, {6 - len(before)} to run" in said.out
+    again = call("search", tiny, "--out", out, *inline)
+    assert again.status == 0, again.err
+    assert results(there / "here") == results(out)
 
 
 @pytest.mark.ray

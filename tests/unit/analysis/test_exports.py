@@ -1,5 +1,6 @@
 """Tests of analysis.exports."""
 
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from analysis.exports import is_export, read_export, whole_replicates, write_export
+from analysis.exports import ARCHIVE, is_export, read_export, whole_replicates, write_export
 from analysis.load import load_search
 from analysis.summary import summarise
 from analysis.views import make_tables
 from harness.cli import app
 from harness.errors import ConfigError, ResultError
-from harness.schema import EVALUATIONS_FILE, SEARCH_FILE
+from harness.schema import EVALUATIONS_FILE, SCHEMA_VERSION, TRIAL_FILE, TRIALS_FOLDER
 
 MakeSearch = Callable[..., Path]
 P, KD, T, OTHERS = "pool.main_probability", "kd.variant", "kd.temperature", "pool.others"
@@ -68,17 +69,19 @@ def test_an_export_gives_the_tables_of_the_search(mixed: Path, tmp_path: Path) -
 
 def test_an_export_does_not_say_which_machine_it_is_from(mixed: Path, tmp_path: Path) -> None:
     write_export(mixed, tmp_path / "out")
-    assert "secret" not in (tmp_path / "out" / SEARCH_FILE).read_text()
     export = read_export(tmp_path / "out")
     assert export.provenance == {"git_hash": "abc", "command": ["harness", "search"]}
+    with tarfile.open(tmp_path / "out" / ARCHIVE) as packed:
+        files = [packed.extractfile(entry) for entry in packed]
+        assert not any(b"secret" in file.read() for file in files if file)
 
 
 def test_an_export_is_replaced_and_other_files_are_not(mixed: Path, tmp_path: Path) -> None:
     to = tmp_path / "out"
     write_export(mixed, to)
-    before = (to / EVALUATIONS_FILE).read_bytes()
+    before = [(to / name).read_bytes() for name in (EVALUATIONS_FILE, ARCHIVE)]
     write_export(mixed, to)
-    assert (to / EVALUATIONS_FILE).read_bytes() == before
+    assert [(to / name).read_bytes() for name in (EVALUATIONS_FILE, ARCHIVE)] == before
     with pytest.raises(ConfigError, match="no export; choose another folder"):
         write_export(mixed, mixed)
 
@@ -92,9 +95,40 @@ def test_a_search_is_no_export(mixed: Path) -> None:
 def test_a_damaged_export_is_named(mixed: Path, tmp_path: Path) -> None:
     to = tmp_path / "out"
     write_export(mixed, to)
-    (to / EVALUATIONS_FILE).write_bytes(b"no parquet")
-    with pytest.raises(ResultError, match="out: cannot be read"):
+    whole = (to / ARCHIVE).read_bytes()
+    for damaged in (b"no archive", b"", whole[: len(whole) // 2]):
+        (to / ARCHIVE).write_bytes(damaged)
+        with pytest.raises(ResultError, match=r"search\.tar\.xz: cannot be read"):
+            read_export(to)
+
+
+def test_an_archive_writes_nothing_outside_its_place(mixed: Path, tmp_path: Path) -> None:
+    to = tmp_path / "out"
+    write_export(mixed, to)
+    with tarfile.open(to / ARCHIVE, "w:xz") as packed:
+        packed.addfile(tarfile.TarInfo("../outside"))
+    with pytest.raises(ResultError, match="cannot be read"):
         read_export(to)
+
+
+def test_a_newer_export_says_so(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = tmp_path / "out"
+    write_export(mixed, to)
+    monkeypatch.setattr("analysis.trials.SCHEMA_VERSION", SCHEMA_VERSION - 1)
+    with pytest.raises(ResultError, match=r"out/search\.tar\.xz/demo/.*update the harness"):
+        read_export(to)
+
+
+def test_a_broken_record_stays_an_error(mixed: Path, tmp_path: Path) -> None:
+    broken = next((mixed / TRIALS_FOLDER).iterdir()) / TRIAL_FILE
+    broken.write_text("{")
+    with pytest.warns(UserWarning, match="cannot be read"):
+        write_export(mixed, tmp_path / "out")
+    with pytest.warns(UserWarning, match="cannot be read"):
+        export = read_export(tmp_path / "out")
+    assert list(export.trials["status"]).count("error") == 1
 
 
 def test_the_command_writes_a_folder(mixed: Path, tmp_path: Path) -> None:
