@@ -7,6 +7,7 @@ which every configuration ended. Unpacked, it is a search that ``harness search`
 """
 
 import io
+import json
 import lzma
 import os
 import shutil
@@ -24,7 +25,6 @@ import tomli_w
 from analysis.load import SearchResults, load_search
 from analysis.records import parse_object
 from harness.errors import ConfigError, ResultError
-from harness.records import json_text
 from harness.schema import (
     ENDED,
     EVALUATIONS_FILE,
@@ -169,7 +169,7 @@ def _portable(path: Path) -> bytes:
     # A record names its files: a trial that lacks one of them would be run again.
     files = record.get("files", {})
     record["files"] = {name: files[name] for name in files if name == EVALUATIONS_FILE}
-    return json_text(record).encode()
+    return f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()
 
 
 def _owner(line: bytes) -> object:

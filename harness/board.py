@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.config import dig, get_dotted, setting_names
+from harness.dotted import dig, get_dotted, setting_names
 from harness.errors import ConfigError, HarnessError, ResultError
 from harness.records import read_json
 from harness.schema import (

@@ -85,7 +85,8 @@ def run(
     device: Device = "auto",
 ) -> None:
     """Run one trial: distil a set, train students on it, print and store their accuracies."""
-    from harness.config import make_config, set_dotted
+    from harness.config import make_config
+    from harness.dotted import set_dotted
     from harness.overrides import parse_assignments, read_settings
 
     data = read_settings(config) if config else {}

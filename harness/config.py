@@ -3,16 +3,15 @@
 ``Distillation`` holds all that determines a distilled set; ``TrialConfig`` adds how it is
 evaluated and how the run is reported, which change nothing in the set. Both are frozen, and an
 unknown key is an error. The dotted names (``pool.main_probability``) are the same in TOML files,
-in ``--set`` and as keys of a search space. Nothing here imports torch.
+in ``--set`` and as keys of a search space (``harness.dotted``). Nothing here imports torch.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from harness.architecture import WITH_PATHS, Architecture
 from harness.errors import ConfigError, suggest
@@ -36,6 +35,7 @@ from harness.settings.evaluation import QUICK_STUDENTS as QUICK_STUDENTS
 from harness.settings.evaluation import EvaluationSettings as EvaluationSettings
 from harness.settings.evaluation import KDSettings as KDSettings
 from harness.settings.evaluation import RunSettings as RunSettings
+from harness.settings.messages import describe
 from harness.settings.methods import (
     FIXED,
     PUBLISHED_AUGMENTATION,
@@ -369,105 +369,4 @@ def make_config(data: Mapping[str, Any], where: str = "") -> TrialConfig:
         return TrialConfig.model_validate(data)
     except ValidationError as error:
         prefix = f"{where}: " if where else ""
-        raise ConfigError(prefix + _describe(error)) from None
-
-
-def setting_names(model: type[BaseModel] = TrialConfig, prefix: str = "") -> Iterator[str]:
-    """Yield the dotted name of every setting, but for what only methods of other packages have."""
-    for name, field in model.model_fields.items():
-        if name in (PLUGIN, "method_code"):
-            continue
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from setting_names(field.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name
-
-
-def is_setting(name: str) -> bool:
-    """Whether a dotted name may be set; below ``plugin.`` a method's class decides."""
-    return name in _known_settings() or name.startswith(f"{PLUGIN}.")
-
-
-def set_dotted(data: dict[str, Any], name: str, value: object) -> None:
-    """Set a nested key of plain settings by its dotted name, in place.
-
-    Raises:
-        ConfigError: The name is not a setting.
-    """
-    if not is_setting(name):
-        raise ConfigError(f"unknown setting '{name}'; {_near(name, list(_known_settings()))}")
-    *parents, leaf = name.split(".")
-    for parent in parents:
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
-            raise ConfigError(f"{name}: '{parent}' holds {data!r}, expected a table of settings")
-    data[leaf] = value
-
-
-def get_dotted(config: TrialConfig, name: str) -> Any:
-    """Return a setting of a config by its dotted name, as plain data.
-
-    None where it is one of ``plugin``'s that the method does not have.
-    """
-    return dig(config.model_dump(mode="json"), name)
-
-
-def dig(data: Mapping[str, Any], name: str) -> Any:
-    """Return a setting of a dumped config by its dotted name; see ``get_dotted``."""
-    value: Any = data
-    for part in name.split("."):
-        value = value.get(part) if name.startswith(f"{PLUGIN}.") else value[part]
-        if value is None:
-            return None
-    return value
-
-
-@cache
-def _known_settings() -> tuple[str, ...]:
-    return tuple(setting_names())
-
-
-def _near(name: str, known: list[str]) -> str:
-    """Suggest the nearest setting: by last word, else among its own section's (``pool.*``)."""
-    section, _, leaf = name.rpartition(".")
-    same_leaf = [other for other in known if other.rsplit(".", 1)[-1] == leaf]
-    if same_leaf:
-        return f"did you mean '{same_leaf[0]}'?"
-    prefix = f"{section}." if section else ""
-    rests = [other.removeprefix(prefix) for other in known if other.startswith(prefix)]
-    siblings = {prefix + (f"{rest.split('.')[0]}.*" if "." in rest else rest) for rest in rests}
-    return suggest(name, siblings or known)
-
-
-def _depth(item: Any) -> tuple[int, bool]:
-    """Order pydantic's findings: deepest first, an unknown key before what it leaves missing."""
-    return len(item["loc"]), item["type"] == "extra_forbidden"
-
-
-def _describe(error: ValidationError) -> str:
-    """Turn pydantic's report into one line: where, got, expected."""
-    # A union reports each of its branches; the deepest one is the branch that nearly fitted.
-    first = max(error.errors(include_url=False), key=_depth)
-    where = ".".join(
-        str(part)
-        for part in first["loc"]
-        if part != "str" and not str(part).startswith(("function-", "tuple["))
-    )
-    if first["type"] == "value_error":
-        message = str(first["ctx"]["error"])
-        return message if not where or message.startswith(where) else f"{where}: {message}"
-    if first["type"] == "extra_forbidden":
-        if ".".join(map(str, first["loc"])) != where:
-            return f"{where}: unknown key; remove it"
-        return f"unknown setting '{where}'; {_near(where, list(setting_names()))}"
-    if first["type"] == "missing":
-        return f"{where}: missing, expected a value"
-    expected = first["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    if first["type"] == "literal_error" and isinstance(first["input"], str):
-        names = [name.strip("'") for name in expected.replace(" or ", ", ").split(", ")]
-        return f"{where}: got '{first['input']}'; {suggest(first['input'], names)}"
-    expected = {"tuple_type": "a list", "model_type": "a table of settings"}.get(
-        first["type"], expected
-    )
-    prefix = f"{where}: " if where else ""
-    return f"{prefix}got {first['input']!r}, expected {expected}"
+        raise ConfigError(prefix + describe(error, TrialConfig)) from None

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from harness.config import set_dotted
+from harness.dotted import set_dotted
 from harness.errors import ConfigError
 
 

@@ -51,14 +51,9 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
-def json_text(data: Mapping[str, Any]) -> str:
-    """Return data as a JSON file holds it, keys sorted; ValueError for NaN and infinity."""
-    return json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
-
-
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write a JSON file whole, as ``json_text`` makes it."""
-    write_text(path, json_text(data))
+    """Write a JSON file whole, keys sorted; NaN and infinity are refused (ValueError)."""
+    write_text(path, json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

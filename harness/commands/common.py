@@ -59,7 +59,8 @@ def config_of(
     Raises:
         ConfigError: The dataset is not known, or a setting is wrong.
     """
-    from harness.config import make_config, set_dotted
+    from harness.config import make_config
+    from harness.dotted import set_dotted
     from harness.errors import ConfigError
     from harness.formats.fit import pixel_space
     from harness.plugins import OF_PLUGINS, is_plugin

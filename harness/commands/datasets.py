@@ -54,8 +54,9 @@ def verify_dataset(
     name: Name, root: Root = None, set_: SetOption = None, skip_bad: SkipBadOption = False
 ) -> None:
     """Compare a dataset's files with their checksums, or decode every image of a folder."""
-    from harness.config import make_config, set_dotted
+    from harness.config import make_config
     from harness.datasets.verify import verify
+    from harness.dotted import set_dotted
 
     data = {"dataset": {"name": name, "root": None if root is None else str(root)}}
     for key, value in read_assignments(set_, skip_bad=skip_bad).items():

@@ -10,15 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness import seeding
-from harness.config import (
-    BASELINES,
-    TrialConfig,
-    get_dotted,
-    is_setting,
-    make_config,
-    set_dotted,
-    setting_names,
-)
+from harness.config import BASELINES, TrialConfig, make_config
+from harness.dotted import get_dotted, is_setting, set_dotted, setting_names
 from harness.errors import ConfigError, suggest
 from harness.search.algorithms import check_parameters
 from harness.search.parameters import KINDS, Parameter, Point, read_parameter

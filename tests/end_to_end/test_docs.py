@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.architecture import Architecture
-from harness.config import METHODS, setting_names
+from harness.config import METHODS
+from harness.dotted import setting_names
 from harness.search.estimate import describe_size
 from harness.search.folder import open_search
 from harness.search.plan import make_plan

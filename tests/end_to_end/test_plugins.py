@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.config import get_dotted, make_config
+from harness.config import make_config
+from harness.dotted import get_dotted
 from harness.errors import ConfigError
 from harness.plugins import load_plugin
 from harness.search.space import read_space

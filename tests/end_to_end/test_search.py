@@ -81,9 +81,7 @@ def test_ray_and_inline_give_the_same_rows(call: Call, tiny: Path, tmp_path: Pat
     assert results(tmp_path / "ray") == results(tmp_path / "inline")
 
 
-def test_a_published_search_is_unpacked_and_goes_on(
-    call: Call, tiny: Path, tmp_path: Path
-) -> None:
+def test_a_published_search_is_unpacked_and_goes_on(call: Call, tiny: Path, tmp_path: Path) -> None:
     inline = ["--address", "inline"]
     out = tmp_path / "here"
     assert call("search", tiny, "--out", out, *inline, "--limit", 3).status == 0

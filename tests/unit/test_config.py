@@ -12,15 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from harness.architecture import NETWORK_NAMES, Architecture
-from harness.config import (
-    DATASETS,
-    LOOPS,
-    TrialConfig,
-    get_dotted,
-    make_config,
-    set_dotted,
-    setting_names,
-)
+from harness.config import DATASETS, LOOPS, TrialConfig, make_config
+from harness.dotted import get_dotted, set_dotted, setting_names
 from harness.errors import ConfigError
 from harness.settings.methods import TABLES
 

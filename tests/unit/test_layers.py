@@ -49,6 +49,7 @@ def loaded_with(modules: list[str], forbidden: tuple[str, ...]) -> list[str]:
 BOTTOM = (
     "harness.architecture",
     "harness.config",
+    "harness.dotted",
     "harness.errors",
     "harness.events",
     "harness.exp3",
