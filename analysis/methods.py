@@ -1,4 +1,7 @@
-"""Methods side by side: ``python -m analysis.methods runs/methods`` prints a table in Markdown."""
+"""Methods side by side: ``python -m analysis.methods runs/methods`` prints a table in Markdown.
+
+The folder is a search's, or an export of one.
+"""
 
 import sys
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import render
+from analysis.exports import is_export, read_export
 from analysis.load import SearchResults, load_search
 from analysis.render import make_cells
 from analysis.samples import student_rows
@@ -115,7 +119,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python -m analysis.methods FOLDER\n")
         return 2
     try:
-        results = load_search(Path(arguments[0]))
+        folder = Path(arguments[0])
+        results = read_export(folder) if is_export(folder) else load_search(folder)
     except HarnessError as error:
         sys.stderr.write(f"analysis.methods: {error}\n")
         return 2

@@ -62,5 +62,10 @@ def describe() -> dict[str, object]:
         "git_hash": git_hash(),
         "versions": versions(),
         "host": platform.node(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [*_program(), *sys.argv[1:]],
     }
+
+
+def _program() -> list[str]:
+    name = Path(sys.argv[0]).name
+    return ["python", "-m", "harness"] if name == "__main__.py" else [name]

@@ -80,5 +80,7 @@ def test_description(monkeypatch: pytest.MonkeyPatch) -> None:
     found = describe()
     assert set(found) == {"git_hash", "versions", "host", "command"}
     assert found["command"] == ["harness", "search", "demo"]
+    monkeypatch.setattr(sys, "argv", ["/somewhere/harness/__main__.py", "search", "demo"])
+    assert provenance.describe()["command"] == ["python", "-m", "harness", "search", "demo"]
     assert found["host"] == platform.node()
     assert {"python", "torch", "numpy", "pydantic"} <= set(versions())

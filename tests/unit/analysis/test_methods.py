@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.exports import read_export
 from analysis.load import load_search
 from analysis.methods import compare, main, markdown
 from analysis.statistics import mean_interval
@@ -71,6 +72,12 @@ def test_the_table_is_markdown(folder: Path, capsys: pytest.CaptureFixture[str])
     assert "| 1 | dc | - | 62.0 |" in out
     assert "| 1 | dc | 5 | 66.0 |" in out
     assert len(out.splitlines()) == 2 + len(ACCURACIES)
+
+
+def test_the_documented_table_is_made_from_the_committed_rows() -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    results = read_export(docs / "findings" / "rows" / "methods")
+    assert markdown(compare(results)) in (docs / "methods.md").read_text()
 
 
 def test_what_is_no_search_of_methods_is_one_line(
