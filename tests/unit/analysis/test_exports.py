@@ -105,10 +105,13 @@ def test_a_damaged_export_is_named(mixed: Path, tmp_path: Path) -> None:
 def test_an_archive_writes_nothing_outside_its_place(mixed: Path, tmp_path: Path) -> None:
     to = tmp_path / "out"
     write_export(mixed, to)
-    with tarfile.open(to / ARCHIVE, "w:xz") as packed:
-        packed.addfile(tarfile.TarInfo("../outside"))
-    with pytest.raises(ResultError, match="cannot be read"):
-        read_export(to)
+    link = tarfile.TarInfo("demo/link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+    for entry in (tarfile.TarInfo("../outside"), tarfile.TarInfo("/outside"), link):
+        with tarfile.open(to / ARCHIVE, "w:xz") as packed:
+            packed.addfile(entry)
+        with pytest.raises(ResultError, match=f"it holds '{entry.name}'"):
+            read_export(to)
 
 
 def test_a_newer_export_says_so(
