@@ -160,9 +160,8 @@ def _files(search: Path, trial_ids: Collection[str]) -> Iterator[tuple[str, byte
     about = tomllib.loads((search / SEARCH_FILE).read_text(encoding="utf-8"))
     about.get("provenance", {}).pop(_HOST, None)
     yield SEARCH_FILE, tomli_w.dumps(about).encode()
-    plan = (search / PLAN_FILE).read_bytes().splitlines(keepends=True)
-    kept = [line for line in plan if line.endswith(b"\n") and _owner(line) in trial_ids]
-    yield PLAN_FILE, b"".join(kept)
+    plan = (search / PLAN_FILE).read_bytes().split(b"\n")
+    yield PLAN_FILE, b"".join(line + b"\n" for line in plan if _planned(line) in trial_ids)
     for trial_id in sorted(trial_ids):
         folder = search / TRIALS_FOLDER / trial_id
         yield f"{TRIALS_FOLDER}/{trial_id}/{TRIAL_FILE}", _portable(folder / TRIAL_FILE)
@@ -184,5 +183,9 @@ def _portable(path: Path) -> bytes:
     return f"{json.dumps(record, indent=1, sort_keys=True)}\n".encode()
 
 
-def _owner(line: bytes) -> object:
-    return parse_object(line).get("trial_id")
+def _planned(line: bytes) -> object:
+    """The trial of a line of the plan; None of one that is empty or torn."""
+    try:
+        return parse_object(line).get("trial_id")
+    except ValueError:
+        return None

@@ -341,7 +341,7 @@ def _search_settings(search: Mapping[str, Any], label: str) -> SearchSettings:
 
 def _check_space(space: Space, label: str) -> None:
     """Check what no single entry shows: kinds, conditions, and every grid configuration."""
-    names = list(setting_names())
+    names = setting_names()
     varied = {parameter.name: parameter for parameter in space.parameters}
     check_parameters(space.search.algorithm, space.parameters, label)
     for parameter in space.parameters:

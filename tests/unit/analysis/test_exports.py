@@ -1,6 +1,7 @@
 """Tests of analysis.exports."""
 
 import tarfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from analysis.summary import summarise
 from analysis.views import make_tables
 from harness.cli import app
 from harness.errors import ConfigError, ResultError
-from harness.schema import EVALUATIONS_FILE, SCHEMA_VERSION, TRIAL_FILE, TRIALS_FOLDER
+from harness.schema import EVALUATIONS_FILE, PLAN_FILE, SCHEMA_VERSION, TRIAL_FILE, TRIALS_FOLDER
 
 MakeSearch = Callable[..., Path]
 P, KD, T, OTHERS = "pool.main_probability", "kd.variant", "kd.temperature", "pool.others"
@@ -65,6 +66,19 @@ def test_an_export_gives_the_tables_of_the_search(mixed: Path, tmp_path: Path) -
         assert (got.cells, got.caption) == (wanted.cells, wanted.caption)
     assert list(export.settings["ipc"]) == [1] * 6
     assert set(export.trials["replicate"]) == {0, 1}
+
+
+def test_a_plan_that_is_being_written_is_exported(mixed: Path, tmp_path: Path) -> None:
+    plan = mixed / PLAN_FILE
+    whole = load_search(mixed)
+    for text in (plan.read_text().removesuffix("\n"), plan.read_text() + '\n{"trial_id": "0'):
+        plan.write_text(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the torn line, which load_search drops
+            found = write_export(mixed, tmp_path / "out")
+        assert found.replicates == 2
+        kept = read_export(tmp_path / "out").trials["trial_id"]
+        assert list(kept) == list(whole_replicates(whole).trials["trial_id"])
 
 
 def test_an_export_does_not_say_which_machine_it_is_from(mixed: Path, tmp_path: Path) -> None:
