@@ -4,19 +4,33 @@ One published set is one distillation: an interval here is over the students tra
 nothing of what another distillation would give.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from analysis.published import STUDENTS, published
 from analysis.render import Table, make_cells
+from analysis.samples import UNSEEN
 from analysis.statistics import mean_interval
 from analysis.words import interval, percent
 from harness.errors import ResultError
 from harness.schema import EVALUATIONS_FILE, TEST
 
-COLUMNS = ("set", "loss", "student", "mean", "low", "high", "n", "diverged", "random", "epochs")
+COLUMNS = (
+    "set", "loss", "student", "mean", "low", "high", "n", "diverged", "random", "plain", "table4",
+)  # fmt: skip
 """Columns of ``published_sets``."""
 _LOSSES = {"off": "whole", "control": "half"}
+_RUNS = {
+    "res_DC_CIFAR10_ConvNet_1ipc_3000": ("plain", "baseline"),
+    "modelpool_res_DC_CIFAR10_ConvNet_1ipc_3000": ("S3", "pool"),
+}
+"""Files of arXiv 2402.13007's authors -> their rows beside Table 5, and in Table 4. Entry 0 is the
+set of 1000 iterations, entry 1 of 2000, entry 2 of 3000."""
+_KEYS = ["set", "student"]
+_UNSEEN = list(STUDENTS[1:])
 
 
 def read_published(folder: Path) -> pd.DataFrame:
@@ -38,7 +52,7 @@ def read_published(folder: Path) -> pd.DataFrame:
 
 
 def published_sets(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the test accuracy of each student on each set.
+    """Return the test accuracy of each student on each set, beside what was published.
 
     Args:
         rows: As ``read_published`` returns them.
@@ -46,38 +60,87 @@ def published_sets(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         - ``set``: file and entry; ``loss``: ``whole``, or ``half`` for the control arm, whose
           label's term has the weight 0.5 and which has no teacher
-        - ``student``; ``mean``, ``low``, ``high``: fraction, with the 95% t interval over student
-          networks; ``n``: networks; ``diverged``: networks that did and are in no mean
-        - ``random``: mean on random real images under the same recipe; ``epochs``
+        - ``student``: one of the paper's six in its order, then others; last ``unseen``, the mean
+          over the paper's five others than its main model, where all of them were trained
+        - ``mean``, ``low``, ``high``: fraction, with the 95% t interval over student networks
+          (``unseen``: over seeds, each the mean of five networks)
+        - ``n``: networks, or seeds; ``diverged``: networks that did and are in no mean
+        - ``random``: mean on random real images under the same recipe, which are the same for all
+          sets of one size
+        - ``plain``, ``table4``: published for the set, NaN where nothing was
+          (``analysis.published``): evaluated by plain cross-entropy, and in Table 4
     """
     if not len(rows):
         return pd.DataFrame([], columns=list(COLUMNS))
     rows = rows[rows["split"] == TEST]
-    rows = rows.assign(loss=rows["kd_variant"].map(_LOSSES), fine=rows["status"] == "ok")
+    rows = rows.assign(loss=rows["kd_variant"].map(_LOSSES))
+    cells = published().set_index(["table", "ipc", "iterations", "method", "students"])["published"]
     records = []
-    for (name, loss, student), part in rows.groupby(["trial_id", "loss", "student"], sort=False):
-        own = part[part["method"] != "random-real"]
-        random = part[(part["method"] == "random-real") & part["fine"]]
-        found = mean_interval(own.loc[own["fine"], "accuracy"])
-        lost = int((~own["fine"]).sum())
-        records.append(
-            (name, loss, student, *found, lost, random["accuracy"].mean(), own["epochs"].iloc[0])
-        )
+    random = rows["method"] == "random-real"
+    by_chance = _random(rows[random])
+    for (name, loss, ipc), part in rows[~random].groupby(["trial_id", "loss", "ipc"]):
+        for student, measured in _students(part):
+            places = [(*place, student) for place in _places(str(name), int(ipc))]
+            beside = [cells.get(place, float("nan")) for place in places or [None, None]]
+            chance = by_chance.get((loss, ipc, student), float("nan"))
+            records.append((name, loss, student, *measured, chance, *beside))
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
+def _students(rows: pd.DataFrame) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Each student of one set and loss: mean, low, high, n, diverged."""
+    fine = rows.assign(accuracy=rows["accuracy"].where(rows["status"] == "ok"))
+    wide = fine.pivot_table("accuracy", "student_seed", "student", dropna=False)
+    names = [name for name in STUDENTS if name in wide] + sorted(set(wide) - set(STUDENTS))
+    if set(_UNSEEN) <= set(wide):
+        # A seed of which a network diverged has no mean over all five.
+        wide[UNSEEN] = wide[_UNSEEN].mean(axis=1, skipna=False)
+        names.append(UNSEEN)
+    for name in names:
+        yield name, (*mean_interval(wide[name].dropna()), int(wide[name].isna().sum()))
+
+
+def _random(rows: pd.DataFrame) -> pd.Series:
+    """Mean accuracy on random real images, by loss, IPC and student."""
+    wide = rows[rows["status"] == "ok"].pivot_table("accuracy", ["loss", "ipc"], "student")
+    wide[UNSEEN] = wide.reindex(columns=_UNSEEN).mean(axis=1, skipna=False)
+    return wide.stack()
+
+
+def _places(name: str, ipc: int) -> list[tuple[int, int, int, str]]:
+    """Table, IPC, iterations and row where a set's numbers stand, plain ones first."""
+    file, _, entry = name.rpartition("#")
+    if file not in _RUNS:
+        return []
+    plain, printed = _RUNS[file]
+    iterations = 1000 * (int(entry) + 1)
+    return [(5, ipc, iterations, plain), (4, ipc, iterations, printed)]
+
+
 def published_sets_table(rows: pd.DataFrame) -> Table:
-    """Return ``published_sets`` as a table."""
+    """Return ``published_sets`` as a table, a line for each set and student."""
     frame = published_sets(rows)
-    columns = {name: [str(value) for value in frame[name]] for name in ("set", "loss", "student")}
-    columns["test %"] = [percent(value) for value in frame["mean"]]
-    columns["95% interval"] = list(map(interval, frame["low"], frame["high"]))
-    columns["n"] = [str(n) for n in frame["n"]]
-    if frame["diverged"].any():
-        columns["diverged"] = [str(n) for n in frame["diverged"]]
-    columns["random real %"] = [percent(value) for value in frame["random"]]
+    lines = frame.drop_duplicates(_KEYS, keep="last")  # by the whole loss where it was scored
+    columns = {name: [str(value) for value in lines[name]] for name in _KEYS}
+    for loss in _LOSSES.values():
+        found = lines[_KEYS].merge(frame[frame["loss"] == loss], how="left", on=_KEYS)
+        if found["n"].notna().any():
+            columns[f"{loss} loss %"] = [_cell(row) for row in found.to_dict("records")]
+    columns["logged, whole loss %"] = [percent(value) for value in lines["plain"]]
+    columns["Table 4 %"] = [percent(value) for value in lines["table4"]]
+    columns["random real %"] = [percent(value) for value in lines["random"]]
     caption = (
         "Test accuracy of n students trained on one published set, with 95% intervals over the "
-        "students. loss: the whole cross-entropy, or half of it."
+        "students, by the whole cross-entropy and by half of it. logged: what the authors "
+        "published for that set and plain cross-entropy (their log; Table 5 for the pool's); "
+        "Table 4 %: what Table 4 says of it. random real: on random real images, by the whole "
+        "loss where it was scored."
     )
-    return Table("published_sets", "Published sets", frame, make_cells(columns, 3, []), caption)
+    return Table("published_sets", "Published sets", frame, make_cells(columns, 2, []), caption)
+
+
+def _cell(row: dict[Any, Any]) -> str:
+    if pd.isna(row["n"]):
+        return "-"
+    lost = f", {row['diverged']:.0f} diverged" if row["diverged"] else ""
+    return f"{percent(row['mean'])} {interval(row['low'], row['high'])}, n = {row['n']:.0f}{lost}"

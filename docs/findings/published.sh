@@ -4,30 +4,38 @@
 #   SETS     folder of res_DC_CIFAR10_ConvNet_1ipc_3000.pt and modelpool_res_...
 #   OUT      results go to OUT/published; what is there already is left as it is
 #   CIFAR10  folder of the images, train/<class>/ and test/<class>/
-# STUDENTS and SEEDS choose the students of entry 0 (the set of 1000 iterations), which the paper's
-# tables are about.
+# Each student has a folder of its own, those that cost least first, so that a run may be stopped at
+# any time. STUDENTS and SEEDS choose the students, and how many networks of each. Random real images
+# are the same for all sets: they are scored beside the first.
 set -euo pipefail
 sets=$1 out=$2/published images=$3
-students=${STUDENTS:-'["main", "mlp", "lenet", "vgg11"]'}
+students=${STUDENTS:-mlp lenet main vgg11 alexnet resnet18}
 # (1 - alpha) * CE without a teacher: what a temperature of 0 was in the reference code.
 half=(--set kd.variant=control --set kd.alpha=0.5)
 
-score() { # score SET ENTRY LOSS STUDENTS [options]
-    local to=$out/$1-$2-$3
+score() { # score SET ENTRY LOSS STUDENT [options]
+    local to=$out/$1-$2-$3-$4 beside=--no-random
     if [ -e "$to" ]; then return; fi
+    if [ "$1-$2-$3" = res_DC_CIFAR10_ConvNet_1ipc_3000-0-whole ]; then beside=--no-ranking; fi
+    echo "$(date -u +%FT%TZ) $1, entry $2, $3 loss, $4"
     rm -rf "$to.part"
-    "${HARNESS:-harness}" evaluate "$sets/$1.pt" --entry "$2" --pixels normalised --no-ranking \
+    "${HARNESS:-harness}" evaluate "$sets/$1.pt" --entry "$2" --pixels normalised $beside \
         --out "$to.part" --device "${DEVICE:-cpu}" --set dataset.name=imagefolder \
         --set "dataset.root=$images" --set dataset.normalise_as=cifar10 \
-        --set "evaluation.students=$4" --set "evaluation.student_seeds=${SEEDS:-5}" "${@:5}"
+        --set "evaluation.students=[\"$4\"]" --set "evaluation.student_seeds=${SEEDS:-5}" "${@:5}"
     mv "$to.part" "$to"
 }
 
 mkdir -p "$out"
-for set in res_DC_CIFAR10_ConvNet_1ipc_3000 modelpool_res_DC_CIFAR10_ConvNet_1ipc_3000; do
-    score $set 0 whole "$students"
-    score $set 0 half "$students" "${half[@]}"
-    for entry in 1 2; do
-        score $set $entry whole '["main", "mlp", "lenet"]'
+# Entry 0 is the set of 1000 iterations, which the paper's tables are about.
+for student in $students; do
+    for set in res_DC_CIFAR10_ConvNet_1ipc_3000 modelpool_res_DC_CIFAR10_ConvNet_1ipc_3000; do
+        score $set 0 whole "$student"
+        score $set 0 half "$student" "${half[@]}"
+    done
+done
+for student in mlp lenet main; do
+    for set in res_DC_CIFAR10_ConvNet_1ipc_3000 modelpool_res_DC_CIFAR10_ConvNet_1ipc_3000; do
+        for entry in 1 2; do score $set $entry whole "$student"; done
     done
 done

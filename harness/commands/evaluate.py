@@ -56,6 +56,10 @@ def evaluate(
     no_ranking: Annotated[
         bool, typer.Option("--no-ranking", help="Leave LRS and ARS out.")
     ] = False,
+    no_random: Annotated[
+        bool,
+        typer.Option("--no-random", help="Leave random real images out, and LRS and ARS."),
+    ] = False,
     skip_bad: SkipBadOption = False,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write rows and record there.")
@@ -72,7 +76,10 @@ def evaluate(
         raise ConfigError(f"--out: {out} is there and not empty; choose another --out")
     found = [(path, item) for path in distilled for item in read_distilled(path, entry)]
     # Every set is checked before the first is trained on.
-    tasks = [_Task(path, item, assignments, pixels, labels, factor, where) for path, item in found]
+    tasks = [
+        _Task(path, item, assignments, pixels, labels, factor, where, random=not no_random)
+        for path, item in found
+    ]
     real = _RealAccuracy(real_accuracy, real_epochs)
     results = []
     for task in tasks:
@@ -96,13 +103,15 @@ class _Task:
         labels: str | None,
         factor: int | None,
         where: "torch.device",
+        *,
+        random: bool,
     ) -> None:
         from harness.evaluate.cohort import check_lion
         from harness.formats.fit import fit_to_dataset, images_per_class
         from harness.synthetic import SyntheticSet
         from harness.trial import configure_process, shared_data
 
-        self.path, self.foreign = path, foreign
+        self.path, self.foreign, self.random = path, foreign, random
         self.settings_lr = "evaluation.lr" in assignments
         config = config_of(foreign, assignments, pixels=pixels)
         if config.elf.terms:
@@ -148,7 +157,7 @@ class _Task:
             found.append(
                 "the set records another dataset checksum: other images, split or normalisation"
             )
-        if self.synthetic.labels.is_floating_point():
+        if self.random and self.synthetic.labels.is_floating_point():
             found.append("random real images have hard labels, since soft ones need their teacher")
         return found
 
@@ -162,7 +171,9 @@ class _Task:
         configure_process(self.config)  # sets may record different ones
         start = time.perf_counter()
         try:
-            return score_fairly(self.synthetic, self.config, self.data, ranking=ranking)
+            return score_fairly(
+                self.synthetic, self.config, self.data, ranking=ranking, random=self.random
+            )
         finally:
             self.seconds = time.perf_counter() - start
 
@@ -306,6 +317,8 @@ def _print_table(split: str, rows: dict[str, dict[str, Any]]) -> None:
 
 
 def _cell(row: dict[str, Any], prefix: str) -> str:
+    if f"{prefix}accuracy" not in row:
+        return "-"
     mean, high, n = row[f"{prefix}accuracy"], row[f"{prefix}high"], row[f"{prefix}n"]
     if mean is None:
         return f"diverged (n={row[f'{prefix}diverged']})"

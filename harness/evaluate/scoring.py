@@ -34,6 +34,7 @@ def score_fairly(
     data: ImageData,
     *,
     ranking: bool,
+    random: bool = True,
 ) -> FairScore:
     """Train students on a set and on as many random real images, by one recipe.
 
@@ -44,12 +45,14 @@ def score_fairly(
         synthetic: The set, in the pixel space of ``data`` and on its device.
         config: Students, seeds, recipe; ``config.ipc`` random images a class are picked.
         data: Real images.
-        ranking: Whether to train what LRS and ARS need besides.
+        ranking: Whether to train what LRS and ARS need besides; not without ``random``.
+        random: Whether to train on random images at all.
     """
     splits = (TEST,) if data.validation is None else (VALIDATION, TEST)
     distilled = list(evaluate(synthetic, config, data, splits))
-    picked = _of_random(config, data, splits)
-    comparison = _compare(synthetic, config, data, distilled, picked) if ranking else None
+    picked = _of_random(config, data, splits) if random else []
+    wanted = random and ranking
+    comparison = _compare(synthetic, config, data, distilled, picked) if wanted else None
     return FairScore(distilled, picked, comparison)
 
 

@@ -90,6 +90,18 @@ def test_a_foreign_set_is_scored_beside_random_images(call: Call, tmp_path: Path
         assert result["accuracy"] == pytest.approx(np.mean(own))
 
 
+def test_random_images_may_be_left_out(call: Call, tmp_path: Path) -> None:
+    flags = [write(tmp_path / "res.pt"), "--pixels", "normalised", *DIGITS, *QUICK]
+    beside = call("evaluate", *flags, "--no-ranking").out
+    said = call("evaluate", *flags, "--no-random", "--real-epochs", 2, "--out", tmp_path / "out")
+    assert said.status == 0, said.err
+    (alone,) = re.findall(r"^(mlp .*) - *$", said.out, re.M)
+    assert beside.splitlines()[-1].startswith(alone.rstrip())  # the same students
+    assert "LRS" not in said.out
+    rows = pyarrow.parquet.read_table(tmp_path / "out" / "evaluations.parquet").to_pylist()
+    assert {row["method"] for row in rows} == {"foreign"}
+
+
 def test_the_same_command_gives_the_same_numbers(call: Call, tmp_path: Path) -> None:
     path = write(tmp_path / "res.pt")
     flags = ["--pixels", "normalised", *DIGITS, *QUICK, "--no-ranking"]

@@ -1,6 +1,6 @@
 """Tests of the page of findings: the committed one, and one from small searches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.findings import build, main
-from analysis.published_sets import published_sets
+from analysis.published_sets import published_sets, read_published
 from harness.records import write_json, write_rows
 from harness.schema import COLUMNS, EVALUATIONS_FILE, SCHEMA_VERSION
 
@@ -19,6 +19,8 @@ P, OTHERS, KD, ALPHA, T = (
     "pool.main_probability", "pool.others", "kd.variant", "kd.alpha", "kd.temperature",
 )  # fmt: skip
 NOISE = (0.0, 0.01, -0.02)
+DC_SET = "res_DC_CIFAR10_ConvNet_1ipc_3000#0"
+POOL_SET = "modelpool_res_DC_CIFAR10_ConvNet_1ipc_3000#2"
 
 
 def test_the_committed_page_is_made_from_the_committed_rows(tmp_path: Path) -> None:
@@ -77,8 +79,9 @@ def searches(make_search: MakeSearch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _evaluate(folder: Path) -> None:
-    """Rows as ``harness evaluate`` writes them: two students of a set, one of random images."""
+def _evaluate(folder: Path, own: Sequence[dict[str, Any]] = ()) -> None:
+    """Rows as ``harness evaluate`` writes them, with values of one's own; without such, of two
+    students of a set, one that diverged, and one of random images."""
     common = {
         **dict.fromkeys(column.name for column in COLUMNS),
         "trial_id": "set#0", "status": "ok", "kd_variant": "control", "student": "mlp",
@@ -94,7 +97,7 @@ def _evaluate(folder: Path) -> None:
         {**common, "accuracy": 0.15, "method": "random-real"},
     ]
     folder.mkdir(parents=True)
-    write_rows(folder / EVALUATIONS_FILE, rows)
+    write_rows(folder / EVALUATIONS_FILE, [common | row for row in own] or rows)
     write_json(folder / "evaluation.json", {"sets": [{"provenance": {"host": "secret"}}]})
 
 
@@ -121,7 +124,7 @@ def test_rows_become_a_page(searches: Path, tmp_path: Path, capsys: Any) -> None
     assert "minus that at pool.main_probability = 0.5, pool.schedule = " not in text
     assert "| 5 | 4.5 |" in text
     # Published: the mean of two, with the interval of t at one degree of freedom.
-    assert "| set#0 | half | mlp | 26.0 | [13.3, 38.7] | 2 | 1 | 15.0 |" in text
+    assert "| set#0 | mlp | 26.0 [13.3, 38.7], n = 2, 1 diverged | - | - | 15.0 |" in text
     # Question 1 on CIFAR-10, with a diverse pool and at IPC 10; question 3.
     assert text.count("Not answered yet") == 4
 
@@ -130,6 +133,29 @@ def test_rows_that_cannot_be_read_are_one_line(tmp_path: Path, capsys: Any) -> N
     (tmp_path / "rows" / "kd-digits").mkdir(parents=True)
     assert main([str(tmp_path)]) == 2
     assert "no export of a search" in capsys.readouterr().err
+
+
+def test_published_sets_stand_beside_published_numbers(tmp_path: Path) -> None:
+    students = ("convnet", "mlp", "lenet", "alexnet", "vgg11", "resnet18")
+    for place, (name, kd) in enumerate(((DC_SET, "off"), (DC_SET, "control"), (POOL_SET, "off"))):
+        rows = [
+            {"trial_id": name, "kd_variant": kd, "student": student, "student_seed": seed}
+            | {"method": method, "accuracy": 0.2 + 0.01 * number + 0.001 * seed + 0.1 * place}
+            for number, student in enumerate(students)
+            for method in ("foreign", "random-real")
+            for seed in range(3)
+        ]
+        rows[-4] |= {"status": "diverged", "accuracy": None}  # the last ResNet18 on the set
+        _evaluate(tmp_path / str(place), rows)
+    frame = published_sets(read_published(tmp_path)).set_index(["set", "loss", "student"])
+    # Over the seeds at which no network diverged; each seed's value is the mean of five.
+    unseen = frame.loc[(DC_SET, "whole", "unseen")]
+    assert (unseen["mean"], unseen["n"], unseen["diverged"]) == pytest.approx((0.2305, 2, 1))
+    assert (unseen["plain"], unseen["table4"]) == pytest.approx((0.21626, 0.22044))
+    assert frame.loc[(DC_SET, "half", "unseen"), "mean"] == pytest.approx(0.3305)
+    assert frame.loc[(DC_SET, "half", "resnet18"), "table4"] == pytest.approx(0.1430)
+    pool = frame.loc[(POOL_SET, "whole", "alexnet")]
+    assert (pool["plain"], pool["table4"], pool["n"]) == pytest.approx((0.1947, 0.2162, 3))
 
 
 def test_nothing_published_is_an_empty_frame() -> None:
