@@ -4,6 +4,7 @@ One published set is one distillation: an interval here is over the students tra
 nothing of what another distillation would give.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,14 +76,16 @@ def published_sets(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows[rows["split"] == TEST]
     rows = rows.assign(loss=rows["kd_variant"].map(_LOSSES))
     cells = published().set_index(["table", "ipc", "iterations", "method", "students"])["published"]
-    records = []
     random = rows["method"] == "random-real"
     by_chance = _random(rows[random])
+    records = []
     for (name, loss, ipc), part in rows[~random].groupby(["trial_id", "loss", "ipc"]):
         for student, measured in _students(part):
-            places = [(*place, student) for place in _places(str(name), int(ipc))]
-            beside = [cells.get(place, float("nan")) for place in places or [None, None]]
-            chance = by_chance.get((loss, ipc, student), float("nan"))
+            chance = by_chance.get((loss, ipc, student), math.nan)
+            beside = (
+                cells.get((table, ipc, iterations, method, student), math.nan)
+                for table, iterations, method in _rows_of(str(name))
+            )
             records.append((name, loss, student, *measured, chance, *beside))
     return pd.DataFrame(records, columns=list(COLUMNS))
 
@@ -91,8 +94,11 @@ def _students(rows: pd.DataFrame) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """Each student of one set and loss: mean, low, high, n, diverged."""
     fine = rows.assign(accuracy=rows["accuracy"].where(rows["status"] == "ok"))
     wide = fine.pivot_table("accuracy", "student_seed", "student", dropna=False)
-    names = [name for name in STUDENTS if name in wide] + sorted(set(wide) - set(STUDENTS))
-    if set(_UNSEEN) <= set(wide):
+    given = [str(name) for name in wide]
+    names = sorted(
+        given, key=lambda name: STUDENTS.index(name) if name in STUDENTS else len(STUDENTS)
+    )
+    if set(_UNSEEN) <= set(given):
         # A seed of which a network diverged has no mean over all five.
         wide[UNSEEN] = wide[_UNSEEN].mean(axis=1, skipna=False)
         names.append(UNSEEN)
@@ -102,19 +108,20 @@ def _students(rows: pd.DataFrame) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 def _random(rows: pd.DataFrame) -> pd.Series:
     """Mean accuracy on random real images, by loss, IPC and student."""
-    wide = rows[rows["status"] == "ok"].pivot_table("accuracy", ["loss", "ipc"], "student")
-    wide[UNSEEN] = wide.reindex(columns=_UNSEEN).mean(axis=1, skipna=False)
-    return wide.stack()
+    fine = rows[rows["status"] == "ok"]
+    means = fine.groupby(["loss", "ipc", "student"])["accuracy"].mean()
+    five = means[means.index.isin(_UNSEEN, level="student")].groupby(["loss", "ipc"])
+    whole = five.mean()[five.size() == len(_UNSEEN)].to_frame().assign(student=UNSEEN)
+    found: pd.Series = pd.concat([means, whole.set_index("student", append=True)["accuracy"]])
+    return found
 
 
-def _places(name: str, ipc: int) -> list[tuple[int, int, int, str]]:
-    """Table, IPC, iterations and row where a set's numbers stand, plain ones first."""
+def _rows_of(name: str) -> tuple[tuple[int, int, str], tuple[int, int, str]]:
+    """Table, iterations and row where a set's numbers stand: plain ones, and Table 4's."""
     file, _, entry = name.rpartition("#")
-    if file not in _RUNS:
-        return []
-    plain, printed = _RUNS[file]
-    iterations = 1000 * (int(entry) + 1)
-    return [(5, ipc, iterations, plain), (4, ipc, iterations, printed)]
+    plain, printed = _RUNS.get(file, ("", ""))
+    iterations = 1000 * (int(entry) + 1) if plain else 0
+    return (5, iterations, plain), (4, iterations, printed)
 
 
 def published_sets_table(rows: pd.DataFrame) -> Table:
