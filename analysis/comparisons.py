@@ -82,7 +82,8 @@ def difference_table(
     caption = (
         f"Accuracy of unseen students on {metric_split(results, metric)} images minus that at "
         f"{against}, in points, on n shared replicates, with 95% intervals; p by the paired t "
-        "test, after Holm; more: replicates that would settle it."
+        "test over sets, after Holm; settled: p below 0.05, and 0 outside the interval, which also "
+        "counts the spread of students; more: replicates that would settle it."
     )
     cells = make_cells(columns, len(results.varied), [])
     return Table("differences", f"Beside {against}: {results.title}", frame, cells, caption)

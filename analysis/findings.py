@@ -25,12 +25,12 @@ from analysis.aggregate import (
 )
 from analysis.answers import MAIN_PROBABILITY, value_groups
 from analysis.choices import carry_over
-from analysis.comparisons import difference_table
+from analysis.comparisons import difference_table, differences, teacher_gains
 from analysis.exports import read_export, whole_replicates, write_export
 from analysis.figures import accuracy_points, draw_accuracy, figure_svg
 from analysis.files import write_whole
 from analysis.load import SearchResults, load_search
-from analysis.published_sets import published_sets_table, read_published
+from analysis.published_sets import published_sets_table, published_words, read_published
 from analysis.render import Table, markdown
 from analysis.samples import sample_of, seed_accuracies, student_rows
 from analysis.summary import summarise
@@ -138,9 +138,48 @@ class Study:
             )
         return lines
 
+    def teacher_words(self) -> str:
+        """The largest gain by a teacher and its parts, in words."""
+        frame = teacher_gains(self.results)
+        best = frame[frame["part"] == "gain"].sort_values("mean", kind="stable").iloc[-1]
+        keys = ["group", "alpha", "temperature"]
+        same = frame[(frame[keys] == best[keys]).all(axis=1)].set_index("part")
+        said = {
+            name: f"{points(row['mean'])} {interval(row['low'], row['high'])}"
+            for name, row in same.to_dict("index").items()
+        }
+        verdict = "settled" if best["settled"] else "undecided"
+        return (
+            f"The largest gain over plain training is {said['gain']}, at alpha {best['alpha']:g} "
+            f"and temperature {best['temperature']:g}, n = {best['n']}: {verdict}; of it the "
+            f"smaller step alone gives {said['step']}, transfer {said['transfer']}"
+        )
+
     def beside(self, reference: Mapping[str, Any]) -> str:
         """Every configuration beside one, in Markdown."""
         return _markdown(difference_table(self.results, reference))
+
+    def beside_plain(self) -> str:
+        """Every configuration beside plain distillation, in Markdown."""
+        return self.beside(self._plain)
+
+    def bounds(self) -> str:
+        """How far from plain distillation other main-model probabilities can be, in words."""
+        frame = differences(self.results, self._plain)
+        frame = frame[frame[MAIN_PROBABILITY].notna()]
+        if frame[["low", "high"]].isna().any(axis=None):
+            return "One replicate has no spread: how far pools are from plain distillation is open"
+        above, below = (points(max(end, 0.0)) for end in (frame["high"].max(), -frame["low"].min()))
+        return (
+            f"Of {len(frame)} pools none is more than {above} above plain distillation, or {below} "
+            f"below it, by the ends of its own 95% interval, n = {frame['n'].min()}"
+        )
+
+    @property
+    def _plain(self) -> dict[str, Any]:
+        """Settings of plain distillation."""
+        found = (applying(one.settings) for one in list_configurations(self.results))
+        return next(settings for settings in found if settings.get(MAIN_PROBABILITY) == 1.0)
 
     def beside_best_constant(self) -> str:
         """Every schedule and constant beside the constant with the best mean, in Markdown."""
@@ -197,6 +236,7 @@ def build(folder: Path, to: Path | None = None) -> Path:
         page = environment.get_template(TEMPLATE).render(
             studies=studies,
             published=_markdown(published_sets_table(published)) if len(published) else "",
+            published_words=published_words(published),
         )
     except OSError as error:
         raise ResultError(f"{to}: cannot be written ({error})") from error

@@ -15,7 +15,7 @@ from analysis.published import STUDENTS, published
 from analysis.render import Table, make_cells
 from analysis.samples import UNSEEN
 from analysis.statistics import mean_interval
-from analysis.words import interval, percent
+from analysis.words import interval, percent, points
 from harness.errors import ResultError
 from harness.schema import EVALUATIONS_FILE, TEST
 
@@ -129,21 +129,61 @@ def published_sets_table(rows: pd.DataFrame) -> Table:
     frame = published_sets(rows)
     lines = frame.drop_duplicates(_KEYS, keep="last")  # by the whole loss where it was scored
     columns = {name: [str(value) for value in lines[name]] for name in _KEYS}
+    arms = {}
     for loss in _LOSSES.values():
         found = lines[_KEYS].merge(frame[frame["loss"] == loss], how="left", on=_KEYS)
         if found["n"].notna().any():
-            columns[f"{loss} loss %"] = [_cell(row) for row in found.to_dict("records")]
+            arms[loss] = found.to_dict("records")
+            columns[f"{loss} loss %"] = [_cell(row) for row in arms[loss]]
     columns["logged, whole loss %"] = [percent(value) for value in lines["plain"]]
     columns["Table 4 %"] = [percent(value) for value in lines["table4"]]
+    if len(arms) == len(_LOSSES):
+        both = zip(*arms.values(), strict=True)
+        columns["Table 4 is within"] = [_within(dict(zip(arms, row, strict=True))) for row in both]
     columns["random real %"] = [percent(value) for value in lines["random"]]
     caption = (
         "Test accuracy of n students trained on one published set, with 95% intervals over the "
         "students, by the whole cross-entropy and by half of it. logged: what the authors "
         "published for that set and plain cross-entropy (their log; Table 5 for the pool's); "
-        "Table 4 %: what Table 4 says of it. random real: on random real images, by the whole "
-        "loss where it was scored."
+        "Table 4 %: what Table 4 says of it, and which of the two intervals holds that. random "
+        "real: on random real images, by the whole loss where it was scored."
     )
     return Table("published_sets", "Published sets", frame, make_cells(columns, 2, []), caption)
+
+
+def published_words(rows: pd.DataFrame) -> list[str]:
+    """Say whether published sets give what was published of them, a line for each comparison.
+
+    Args:
+        rows: As ``read_published`` returns them.
+
+    Returns:
+        For each set and loss with a mean over unseen students, that beside the published one; then
+        how many intervals of single students hold Table 4's value.
+    """
+    frame = published_sets(rows)
+    lines = []
+    for row in frame[frame["student"] == UNSEEN].to_dict("records"):
+        whole = row["loss"] == "whole"
+        value, source = (row["plain"], "logged") if whole else (row["table4"], "in Table 4")
+        if math.isnan(value):
+            continue
+        ends = interval(row["low"], row["high"])
+        apart = f"{points(abs(row['mean'] - value))} {'above' if row['mean'] > value else 'below'}"
+        lines.append(
+            f"{row['set']}, mean over the five unseen students, {row['loss']} loss: "
+            f"{percent(row['mean'])}% {ends}, n = {row['n']}, {apart} the {percent(value)}% "
+            f"{source}"
+        )
+    single = frame[(frame["student"] != UNSEEN) & frame["low"].notna() & frame["table4"].notna()]
+    both = single[single.duplicated(_KEYS, keep=False)]
+    held = both["table4"].between(both["low"], both["high"]).groupby(both["loss"]).sum()
+    if len(both):
+        lines.append(
+            f"Table 4's value is within the 95% interval of the half loss for {held['half']} of "
+            f"{len(both) // 2} students, and of the whole loss for {held['whole']}"
+        )
+    return lines
 
 
 def _cell(row: dict[Any, Any]) -> str:
@@ -151,3 +191,11 @@ def _cell(row: dict[Any, Any]) -> str:
         return "-"
     lost = f", {row['diverged']:.0f} diverged" if row["diverged"] else ""
     return f"{percent(row['mean'])} {interval(row['low'], row['high'])}, n = {row['n']:.0f}{lost}"
+
+
+def _within(arms: dict[str, dict[Any, Any]]) -> str:
+    """Losses by which a student's interval holds Table 4's value, where it was scored by all."""
+    if any(math.isnan(row["low"]) or math.isnan(row["table4"]) for row in arms.values()):
+        return "-"
+    held = [loss for loss, row in arms.items() if row["low"] <= row["table4"] <= row["high"]]
+    return ", ".join(held) or "neither"

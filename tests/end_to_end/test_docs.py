@@ -147,6 +147,7 @@ def test_the_commands_and_their_options_are_frozen() -> None:
             "--entry",
             "--factor",
             "--labels",
+            "--no-random",
             "--no-ranking",
             "--out",
             "--pixels",
