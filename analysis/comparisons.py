@@ -28,6 +28,10 @@ KD_VARIANT, KD_ALPHA, KD_TEMPERATURE = "kd.variant", "kd.alpha", "kd.temperature
 
 DIFFERENCE_COLUMNS = ("mean", "low", "high", "p", "n", "settled", "more_replicates")
 """Columns of ``differences`` that are not settings."""
+_READING = (
+    "settled: p below 0.05, and 0 outside the interval, which also counts the spread of students; "
+    "more: replicates that would settle it."
+)
 PARTS = {
     "gain": ("softened", "off"),
     "step": ("control", "off"),
@@ -82,8 +86,7 @@ def difference_table(
     caption = (
         f"Accuracy of unseen students on {metric_split(results, metric)} images minus that at "
         f"{against}, in points, on n shared replicates, with 95% intervals; p by the paired t "
-        "test over sets, after Holm; settled: p below 0.05, and 0 outside the interval, which also "
-        "counts the spread of students; more: replicates that would settle it."
+        f"test over sets, after Holm; {_READING}"
     )
     cells = make_cells(columns, len(results.varied), [])
     return Table("differences", f"Beside {against}: {results.title}", frame, cells, caption)
@@ -151,8 +154,7 @@ def teacher_table(results: SearchResults, metric: str = UNSEEN_MEAN) -> Table:
         f"What a teacher changes for unseen students on {metric_split(results, metric)} images, in "
         "points, on n shared replicates, with 95% intervals. gain: KD minus plain training. step: "
         "the smaller step alone (the control arm) minus plain training. transfer: KD minus the "
-        "control arm. p by the paired t test, after Holm for each part; more: replicates that "
-        "would settle it."
+        f"control arm. p by the paired t test over sets, after Holm for each part; {_READING}"
     )
     cells = make_cells(columns, settings, list(frame["part"] == "transfer"))
     return Table("teacher", f"A teacher's gain: {results.title}", frame, cells, caption)

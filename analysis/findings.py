@@ -23,7 +23,7 @@ from analysis.aggregate import (
     list_configurations,
     metric_split,
 )
-from analysis.answers import MAIN_PROBABILITY, value_groups
+from analysis.answers import MAIN_PROBABILITY, PLAIN, value_groups
 from analysis.choices import carry_over
 from analysis.comparisons import difference_table, differences, teacher_gains
 from analysis.exports import read_export, whole_replicates, write_export
@@ -163,7 +163,7 @@ class Study:
         """Every configuration beside plain distillation, in Markdown."""
         return self.beside(self._plain)
 
-    def bounds(self) -> str:
+    def bounds_words(self) -> str:
         """How far from plain distillation other main-model probabilities can be, in words."""
         frame = differences(self.results, self._plain)
         frame = frame[frame[MAIN_PROBABILITY].notna()]
@@ -179,7 +179,7 @@ class Study:
     def _plain(self) -> dict[str, Any]:
         """Settings of plain distillation."""
         found = (applying(one.settings) for one in list_configurations(self.results))
-        return next(settings for settings in found if settings.get(MAIN_PROBABILITY) == 1.0)
+        return next(settings for settings in found if settings.items() >= PLAIN.items())
 
     def beside_best_constant(self) -> str:
         """Every schedule and constant beside the constant with the best mean, in Markdown."""

@@ -22,6 +22,7 @@ from harness.schema import DISTILLED_TRACK, TEST
 
 STUDENTS = ("convnet", "mlp", "lenet", "alexnet", "vgg11", "resnet18")
 """Columns of both tables; ConvNet is the main model, published for Table 4's baseline alone."""
+UNSEEN_STUDENTS = STUDENTS[1:]
 PUBLISHED_COLUMNS = (
     "table", "ipc", "iterations", "method", "configuration", "students", "published", "mean",
     "low", "high", "n", "difference", "excluded",
@@ -90,7 +91,7 @@ _METHODS = {
 }
 """(main-model probability, the others) -> table, and its rows without and with a teacher; S3 of
 Table 5 is Table 4's pool, whose other networks have depth 3 in the paper and 1 in its code."""
-_SAME = {"baseline": "plain", "pool": "S3"}
+BESIDE_TABLE_5 = {"baseline": "plain", "pool": "S3"}
 """Row of Table 4 -> the same beside Table 5."""
 _TAUGHT = ("softened", "legacy")
 
@@ -109,7 +110,7 @@ def published() -> pd.DataFrame:
     for table, text in ((4, _TABLE_4), (5, _TABLE_5)):
         names = ["ipc", "iterations", "method", *STUDENTS]
         wide = pd.read_csv(io.StringIO(text), names=names)
-        wide[UNSEEN] = wide[list(STUDENTS[1:])].mean(axis=1)
+        wide[UNSEEN] = wide[list(UNSEEN_STUDENTS)].mean(axis=1)
         long = wide.melt(names[:3], var_name="students", value_name="published")
         parts.append(long.assign(table=table, published=long["published"] / 100))
     found = pd.concat(parts, ignore_index=True).dropna(subset="published")
@@ -154,7 +155,7 @@ def beside_published(results: SearchResults) -> pd.DataFrame:
             for cell in cells[same].itertuples():
                 if cell.students not in (UNSEEN, *own["student"]):
                     continue
-                if cell.students == UNSEEN and unseen != set(STUDENTS[1:]):
+                if cell.students == UNSEEN and unseen != set(UNSEEN_STUDENTS):
                     continue  # a mean over other networks
                 if cell.students not in accuracies:
                     accuracies[cell.students] = seed_accuracies(rows, cell.students)
@@ -231,7 +232,7 @@ def _places(row: pd.Series, *, copied: bool) -> list[tuple[int, str]]:
     method = methods[row["kd_variant"] in _TAUGHT]
     if method is None:
         return []
-    return [(table, method), *([(5, _SAME[method])] if method in _SAME else [])]
+    return [(table, method), *([(5, BESIDE_TABLE_5[method])] if method in BESIDE_TABLE_5 else [])]
 
 
 def _copies(results: SearchResults) -> set[str]:

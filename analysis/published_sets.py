@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.published import STUDENTS, published
+from analysis.published import BESIDE_TABLE_5, STUDENTS, UNSEEN_STUDENTS, published
 from analysis.render import Table, make_cells
 from analysis.samples import UNSEEN
 from analysis.statistics import mean_interval
@@ -25,13 +25,13 @@ COLUMNS = (
 """Columns of ``published_sets``."""
 _LOSSES = {"off": "whole", "control": "half"}
 _RUNS = {
-    "res_DC_CIFAR10_ConvNet_1ipc_3000": ("plain", "baseline"),
-    "modelpool_res_DC_CIFAR10_ConvNet_1ipc_3000": ("S3", "pool"),
+    "res_DC_CIFAR10_ConvNet_1ipc_3000": "baseline",
+    "modelpool_res_DC_CIFAR10_ConvNet_1ipc_3000": "pool",
 }
-"""Files of arXiv 2402.13007's authors -> their rows beside Table 5, and in Table 4. Entry 0 is the
-set of 1000 iterations, entry 1 of 2000, entry 2 of 3000."""
+"""Files of arXiv 2402.13007's authors -> their rows in Table 4. Entry 0 is the set of 1000
+iterations, entry 1 of 2000, entry 2 of 3000."""
 _KEYS = ["set", "student"]
-_UNSEEN = list(STUDENTS[1:])
+_UNSEEN = list(UNSEEN_STUDENTS)
 
 
 def read_published(folder: Path) -> pd.DataFrame:
@@ -119,9 +119,9 @@ def _random(rows: pd.DataFrame) -> pd.Series:
 def _rows_of(name: str) -> tuple[tuple[int, int, str], tuple[int, int, str]]:
     """Table, iterations and row where a set's numbers stand: plain ones, and Table 4's."""
     file, _, entry = name.rpartition("#")
-    plain, printed = _RUNS.get(file, ("", ""))
-    iterations = 1000 * (int(entry) + 1) if plain else 0
-    return (5, iterations, plain), (4, iterations, printed)
+    printed = _RUNS.get(file, "")
+    iterations = 1000 * (int(entry) + 1) if printed else 0
+    return (5, iterations, BESIDE_TABLE_5.get(printed, "")), (4, iterations, printed)
 
 
 def published_sets_table(rows: pd.DataFrame) -> Table:
@@ -181,7 +181,7 @@ def published_words(rows: pd.DataFrame) -> list[str]:
     if len(both):
         lines.append(
             f"Table 4's value is within the 95% interval of the half loss for {held['half']} of "
-            f"{len(both) // 2} students, and of the whole loss for {held['whole']}"
+            f"{len(both) // 2} pairs of set and student, and of the whole loss for {held['whole']}"
         )
     return lines
 

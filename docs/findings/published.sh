@@ -5,8 +5,8 @@
 #   OUT      results go to OUT/published; what is there already is left as it is
 #   CIFAR10  folder of the images, train/<class>/ and test/<class>/
 # Each student has a folder of its own, those that cost least first, so that a run may be stopped at
-# any time. STUDENTS and SEEDS choose the students, and how many networks of each. Random real images
-# are the same for all sets: they are scored beside the first, by students that take no minutes each.
+# any time. STUDENTS chooses those of entry 0, SEEDS how many networks of each. Random real images are
+# the same for all sets: they are scored beside the first, but by AlexNet and ResNet18, which cost most.
 set -euo pipefail
 sets=$1 out=$2/published images=$3
 students=${STUDENTS:-mlp lenet main vgg11 alexnet resnet18}

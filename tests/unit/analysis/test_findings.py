@@ -189,8 +189,8 @@ def test_published_sets_stand_beside_published_numbers(tmp_path: Path) -> None:
     assert said[1:] == [
         f"{start}half loss: 32.1% [31.4, 32.7], n = 2, 10.0 points above the 22.0% in Table 4",
         f"{start}whole loss: 22.1% [21.4, 22.7], n = 2, 0.4 points above the 21.6% logged",
-        "Table 4's value is within the 95% interval of the half loss for 0 of 6 students, and of "
-        "the whole loss for 1",
+        "Table 4's value is within the 95% interval of the half loss for 0 of 6 pairs of "
+        "set and student, and of the whole loss for 1",
     ]
     pool = frame.loc[(POOL_SET, "whole", "alexnet")]
     assert (pool["plain"], pool["table4"], pool["n"]) == pytest.approx((0.1947, 0.2162, 3))
