@@ -25,14 +25,16 @@ study() { # study NAME SPACE TRIALS [more options]: bring a search to so many tr
         --address inline --device cpu "${images[@]}" "${@:4}" || echo "$1-$set: status $?"
 }
 
-# Five replicates of what is asked first, and of what its sets serve; then the rest.
+# Five replicates of each question.
+if [ "$set" = cifar10 ]; then
+    study probability findings_cifar10 40
+    exit
+fi
 study probability findings_probability 60
 study kd findings_kd 80
 study pool-and-kd findings_pool_and_kd 30
-study schedule findings_schedule 45
+study schedule findings_schedule 30
 study depth findings_depth 25
 study similarity findings_similarity 45
 study ipc10 findings_ipc10 25
-study probability findings_probability 120
-study pool-and-kd findings_pool_and_kd 60
 study diverse findings_probability 35 --set pool.others=diverse --set search.replicates=5
