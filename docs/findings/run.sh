@@ -36,5 +36,5 @@ study pool-and-kd findings_pool_and_kd 30
 study schedule findings_schedule 30
 study depth findings_depth 25
 study similarity findings_similarity 45
-study ipc10 findings_ipc10 25
-study diverse findings_probability 35 --set pool.others=diverse --set search.replicates=5
+study ipc10 findings_ipc10 20
+study diverse findings_diverse 20
