@@ -66,7 +66,7 @@ class SearchResults:
     - ``peak_gib``: peak memory
     - ``distill/gpu_s``, ``distill/peak_gib`` and so on: GPU-seconds and peak memory of each of
       ``harness.schema.PHASES``; NaN for a phase that was not run, and GPU-seconds on the CPU
-    - ``device``, ``notes``: texts; empty where there are none
+    - ``device``, ``cpu_capability``, ``notes``: texts; empty where there are none
     - ``fired``: names of the diagnostics that fired, joined by ``, ``
     """
     settings: pd.DataFrame = field(default_factory=pd.DataFrame)

@@ -17,6 +17,8 @@ GPU_SECONDS = {phase: f"{phase}/gpu_s" for phase in PHASES}
 """Column of the GPU-seconds of each phase."""
 PEAKS_GIB = {phase: f"{phase}/peak_gib" for phase in PHASES}
 """Column of the peak memory of each phase."""
+CPU_CAPABILITY = "cpu_capability"
+"""Column of the instructions that torch used on the CPU, in its words: AVX2, AVX512."""
 DIAGNOSTIC_COLUMNS = ("trial_id", "diagnostic", "fired", "value", "threshold", "meaning")
 """Columns of a frame of diagnostics."""
 
@@ -24,7 +26,7 @@ DIAGNOSTIC_COLUMNS = ("trial_id", "diagnostic", "fired", "value", "threshold", "
 # The long lists of a record (matching loss, draws) are read over: no objects are made of them.
 _PARTS = (
     "schema_version", "status", "stopped", "metrics", QUICK, "timings", "peak_gib", "phases", "gpu",
-    "device", "notes", "diagnostics",
+    "device", "numerics", "notes", "diagnostics",
 )  # fmt: skip
 _ANY = core_schema.typed_dict_field(core_schema.any_schema(), required=False)
 _READER = SchemaValidator(core_schema.typed_dict_schema(dict.fromkeys(_PARTS, _ANY)))
@@ -58,8 +60,8 @@ def summarise_record(record: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         Metrics by name (fractions), the last quick score as ``validation/quick``, timings by name
         (seconds), ``peak_gib``, of each phase ``<phase>/gpu_s`` (not of a trial without a GPU,
-        which has none to spend) and ``<phase>/peak_gib``, ``device``, ``notes`` (joined by
-        ``; ``), ``diagnostics`` (a list of tables).
+        which has none to spend) and ``<phase>/peak_gib``, ``device``, ``cpu_capability`` (not of a
+        trial on a GPU), ``notes`` (joined by ``; ``), ``diagnostics`` (a list of tables).
     """
     found: dict[str, Any] = {}
     for name, value in _items(record.get("metrics")):
@@ -79,6 +81,9 @@ def summarise_record(record: Mapping[str, Any]) -> dict[str, Any]:
                 found[GPU_SECONDS[phase]] = _number(spent.get("gpu_s"))
     if isinstance(device := record.get("device"), str):
         found["device"] = device
+    for name, value in _items(record.get("numerics")):
+        if name == CPU_CAPABILITY and isinstance(value, str):
+            found[name] = value
     if isinstance(notes := record.get("notes"), list):
         found["notes"] = "; ".join(map(str, notes))
     found["diagnostics"] = [
@@ -100,11 +105,11 @@ def record_columns(summaries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         - ``distill_s`` ... : float64, seconds
         - ``peak_gib``, ``<phase>/gpu_s`` and ``<phase>/peak_gib`` of each phase, and further
           metrics and timings by name: float64
-        - ``device``, ``notes``: texts, empty where there are none
+        - ``device``, ``cpu_capability``, ``notes``: texts, empty where there are none
         - ``fired``: names of the diagnostics that fired, joined by ``, ``; empty where none did
     """
     summaries = list(summaries)
-    texts = ("device", "notes")
+    texts = ("device", CPU_CAPABILITY, "notes")
     always = (*METRICS, *TIMINGS, "peak_gib", *GPU_SECONDS.values(), *PEAKS_GIB.values())
     more = sorted(
         {name for summary in summaries for name in summary}.difference(

@@ -73,12 +73,15 @@ def searches(make_search: MakeSearch, tmp_path: Path) -> Path:
         "schedule-digits": schedules,
         "depth-digits": [{"network.depth": depth} for depth in (3, 5)],
     }
+    size = {"method": "dc", "batch_real": 64, "iterations": 300}
     for name, points in studies.items():
         trials = [
             {
                 "point": point,
                 "replicate": replicate,
                 "status": "not_run" if replicate == 3 and number else "ok",
+                "config": {**size, "network": {"width": 16 if number else 32}},
+                "record": {"numerics": {"cpu_capability": "AVX2"}},
                 "students": {
                     "convnet": [0.9],
                     "mlp": [0.5 + 0.05 * number + NOISE[replicate % 3]],
@@ -145,7 +148,21 @@ def test_rows_become_a_page(searches: Path, tmp_path: Path, capsys: Any) -> None
     )
     # Beside the best constant, which is 1; and beside depth 3.
     assert "minus that at pool.main_probability = 0.5, pool.schedule = " not in text
+    bandit = "pool.main_probability = 0.5, pool.schedule = bandit: 4.5 points [4.5, 4.5] above"
+    assert f"\n- {bandit} pool.main_probability = 1, n = 3: settled\n" in text
+    assert (
+        f"\n- A schedule beside the best constant, scikit-learn's handwritten digits: {bandit}"
+        in text
+    )
+    assert "pool.schedule = constant: " not in text
     assert "| 5 | 4.5 |" in text
+    assert "- network.depth = 5: 4.5 points [4.5, 4.5] above network.depth = 3, n = 3" in text
+    # What its trials had, of those that distil.
+    size = "of width 16 or 32, 64 real images a class and step, 300 iterations"
+    assert (
+        f"*3 whole replicates, 6 trials {size}; 0.0 hours, trial after trial, on cpu (AVX2),"
+        in text
+    )
     # Published: the mean of two, with the interval of t at one degree of freedom.
     assert "| set#0 | mlp | 26.0 [13.3, 38.7], n = 2, 1 diverged | - | - | 15.0 |" in text
     # Question 1 on CIFAR-10, with a diverse pool and at IPC 10; question 3.

@@ -220,6 +220,7 @@ RECORD = {
     "timings": {"distill_s": 0.5, "distill_cost_s": 10.0, "eval_s": 4.0},
     "peak_gib": 1.5,
     "device": "cpu",
+    "numerics": {"cpu_capability": "AVX2", "threads": 1},
     "validation/quick": [[500, 0.2], [1000, 0.3]],
     "metrics": {"validation/unseen_mean": 0.5, "validation/main": None},
     "notes": ["a", "b"],
@@ -233,12 +234,13 @@ RECORD = {
 def test_records_become_columns(make_search: MakeSearch) -> None:
     trials = [
         {"students": {"mlp": [0.5]}, "record": RECORD, "config": {"pool": {"warmup": 3}, "ipc": 1}},
-        {"status": "oom", "replicate": 1, "record": {"notes": "?", "metrics": []}},
+        {"status": "oom", "replicate": 1, "record": {"notes": "?", "metrics": [], "numerics": 1}},
         {"status": "not_run", "replicate": 2},
     ]
     results = load_search(make_search(trials))
     row = results.trials.iloc[0]
     assert (row["distill_cost_s"], row["peak_gib"], row["device"]) == (10.0, 1.5, "cpu")
+    assert results.trials["cpu_capability"].tolist() == ["AVX2", "", ""]
     assert (row["validation/quick"], row["validation/unseen_mean"]) == (0.3, 0.5)
     assert (row["fired"], row["notes"]) == ("matching_loss_flat", "a; b")
     assert math.isnan(row["validation/main"])
