@@ -2,20 +2,20 @@
 # Scores the sets that arXiv 2402.13007's authors published, with the whole loss and with half of it:
 #   docs/findings/published.sh SETS OUT CIFAR10
 #   SETS     folder of res_DC_CIFAR10_ConvNet_1ipc_3000.pt and modelpool_res_...
-#   OUT      results go to OUT/published; what is there already is left as it is
+#   OUT      results go to OUT/published; what is there, or stored beside this script, is left as it is
 #   CIFAR10  folder of the images, train/<class>/ and test/<class>/
 # Each student has a folder of its own, those that cost least first, so that a run may be stopped at
 # any time. STUDENTS chooses those of entry 0, SEEDS how many networks of each. Random real images are
 # the same for all sets: they are scored beside the first, but by AlexNet and ResNet18, which cost most.
 set -euo pipefail
-sets=$1 out=$2/published images=$3
+sets=$1 out=$2/published images=$3 here=$(dirname "$0")
 students=${STUDENTS:-mlp lenet main vgg11 alexnet resnet18}
 # (1 - alpha) * CE without a teacher: what a temperature of 0 was in the reference code.
 half=(--set kd.variant=control --set kd.alpha=0.5)
 
 score() { # score SET ENTRY LOSS STUDENT [options]
     local to=$out/$1-$2-$3-$4 beside=--no-random
-    if [ -e "$to" ]; then return; fi
+    if [ -e "$to" ] || [ -e "$here/rows/published/$1-$2-$3-$4" ]; then return; fi
     case $1-$2-$3-$4 in
         *-alexnet | *-resnet18) ;;
         res_DC_CIFAR10_ConvNet_1ipc_3000-0-whole-*) beside=--no-ranking ;;

@@ -9,6 +9,8 @@
 set -euo pipefail
 
 set=$1 out=$2 images=() here=$(dirname "$0")
+# Huge pages for large tensors: the same bits, sooner (docs/performance.md).
+export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
 if [ "$set" = cifar10 ]; then
     images=(--set dataset.name=imagefolder --set "dataset.root=$3" --set dataset.normalise_as=cifar10)
 fi
@@ -28,12 +30,12 @@ study() { # study NAME SPACE TRIALS [more options]: bring a search to so many tr
 # Five replicates of each question.
 if [ "$set" = cifar10 ]; then
     study probability findings_cifar10 40
+    study schedule findings_schedule 35
     exit
 fi
 study probability findings_probability 60
 study kd findings_kd 80
 study pool-and-kd findings_pool_and_kd 30
-study schedule findings_schedule 30
 study depth findings_depth 25
 study similarity findings_similarity 45
 study ipc10 findings_ipc10 20
