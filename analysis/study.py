@@ -14,7 +14,14 @@ from analysis.aggregate import (
     list_configurations,
     metric_split,
 )
-from analysis.answers import MAIN_PROBABILITY, PLAIN, more_words, value_groups
+from analysis.answers import (
+    MAIN_PROBABILITY,
+    PLAIN,
+    best_values,
+    more_words,
+    value_groups,
+    value_words,
+)
 from analysis.choices import carry_over
 from analysis.comparisons import difference_table, differences, teacher_gains
 from analysis.figures import accuracy_points, draw_accuracy, figure_svg
@@ -30,6 +37,7 @@ from analysis.summary import summarise
 from analysis.tables import table_caption, table_cells
 from analysis.views import make_tables
 from analysis.words import interval, points
+from harness.schema import TEST_UNSEEN_MEAN
 
 _SIZES = {
     "network.width": "width {}",
@@ -37,6 +45,9 @@ _SIZES = {
     "iterations": "{} iterations",
 }
 """Settings that make a study small, and how they are said."""
+OTHERS, SIMILAR = "pool.others", "similar"
+PAPER = {MAIN_PROBABILITY: 0.9, OTHERS: SIMILAR}
+"""What arXiv 2402.13007 chose."""
 SCHEDULE, CONSTANT = "pool.schedule", "constant"
 
 
@@ -113,6 +124,10 @@ class Study:
         """Its answer in words, as ``harness report`` says it first."""
         return summarise(self.results).splitlines()
 
+    def best_words(self) -> list[str]:
+        """The best main-model probability, a line for each kind of pool."""
+        return [value_words(row)[0] for row in best_values(self.results).itertuples()]
+
     def undecided(self) -> list[str]:
         """What it could not settle."""
         return [line for line in self.answer() if "undecided" in line or "Not settled" in line]
@@ -172,12 +187,7 @@ class Study:
         lines = []
         for row in frame.to_dict("records"):
             own = configuration_text(self.results.varied, map(row.get, self.results.varied))
-            verdict = f"undecided, {more_words(row['more_replicates'], row['n'])}"
-            lines.append(
-                f"{own}: {points(row['mean'])} {interval(row['low'], row['high'])} above {base}, "
-                f"n = {row['n']}: "
-                f"{'settled' if row['settled'] else verdict}"
-            )
+            lines.append(f"{own}: {_difference(row)} above {base}, {_verdict(row)}")
         return lines
 
     def convergence_words(self) -> list[str]:
@@ -195,6 +205,34 @@ class Study:
     def beside_plain(self) -> str:
         """Every configuration beside plain distillation, in Markdown."""
         return self.beside(self._plain)
+
+    def beside_paper(self) -> str:
+        """Every configuration beside the paper's main-model probability, in Markdown."""
+        return self.beside(self._paper)
+
+    def paper_words(self) -> str:
+        """How the value chosen in the paper's pool compares with the paper's, on test images."""
+        means, frame = (
+            found[found[MAIN_PROBABILITY].notna() & (found[OTHERS].fillna(SIMILAR) == SIMILAR)]
+            for found in (
+                by_setting(self.results),
+                differences(self.results, self._paper, TEST_UNSEEN_MEAN),
+            )
+        )
+        chosen = means.loc[means["mean"].idxmax(), MAIN_PROBABILITY]
+        if chosen == PAPER[MAIN_PROBABILITY]:
+            return f"The paper's {chosen:g} itself has the highest mean in its pool"
+        row = frame[frame[MAIN_PROBABILITY] == chosen].iloc[0]
+        return (
+            f"On test images the chosen {chosen:g} is {_difference(row)} above the paper's "
+            f"{PAPER[MAIN_PROBABILITY]:g} in its pool, {_verdict(row)}"
+        )
+
+    @property
+    def _paper(self) -> dict[str, Any]:
+        """Settings of the paper's choice, among those that the search varies."""
+        found = (applying(one.settings) for one in list_configurations(self.results))
+        return next(settings for settings in found if settings.items() >= PAPER.items())
 
     def bounds_words(self) -> str:
         """How far from plain distillation other main-model probabilities can be, in words."""
@@ -255,6 +293,15 @@ def _by_group(results: SearchResults) -> Iterator[tuple[str, SearchResults]]:
         trials = pd.concat([one.trials for one in members])
         rows = results.rows[results.rows["trial_id"].isin(trials["trial_id"])]
         yield group, replace(results, varied=(MAIN_PROBABILITY,), trials=trials, rows=rows)
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    return f"{points(row['mean'])} {interval(row['low'], row['high'])}"
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    more = f"undecided, {more_words(row['more_replicates'], row['n'])}"
+    return f"n = {row['n']}: {'settled' if row['settled'] else more}"
 
 
 def as_markdown(table: Table) -> str:

@@ -138,6 +138,13 @@ def test_rows_become_a_page(searches: Path, tmp_path: Path, capsys: Any) -> None
     )
     assert (folder / "figures" / "probability-digits.svg").read_text().startswith("<svg")
     assert "mlp left out: the others choose plain distillation itself, n = 3" in text
+    paper = (
+        "the chosen 1 is 9.0 points [9.0, 9.0] above the paper's 0.9 in its pool, n = 3: settled"
+    )
+    assert text.count(f"On test images {paper}\n") == 2  # in short, and where it is answered
+    assert (
+        "minus that at method = dc, pool.main_probability = 0.9, pool.others = similar, in" in text
+    )
     # A teacher's parts add up.
     assert "| 0.5 | 1 | transfer | 4.5 |" in text
     assert "| 0.5 | 1 | step | 4.5 |" in text
