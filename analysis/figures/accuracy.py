@@ -1,5 +1,6 @@
 """Accuracy against a numeric setting, first of all the main-model probability."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,6 +40,8 @@ ACCURACY_COLUMNS = ("group", "value", "label", "series", "mean", "low", "high", 
 """Columns of ``accuracy_points``."""
 MAX_PANELS = 6
 MAX_SERIES = 12
+_LEGEND_WIDTH, _HANDLE = 76, 7
+"""Characters that a row of the legend has room for, and those that a line's sample takes."""
 _UNSEEN_STYLE = Style(BLACK, "o", "-")
 
 
@@ -151,11 +154,21 @@ def draw_accuracy(
         list(drawn.values()),
         [plain(name) for name in drawn],
         loc="outside lower center",
-        ncols=3,
+        ncols=_legend_columns(list(drawn)),
         fontsize=SMALL,
         frameon=False,
     )
     return figure
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    """The most columns, up to three, that a figure has room for."""
+    for columns in (3, 2):
+        rows = math.ceil(len(labels) / columns)
+        parts = [labels[at : at + rows] for at in range(0, len(labels), rows)]
+        if sum(max(map(len, part)) + _HANDLE for part in parts) <= _LEGEND_WIDTH:
+            return columns
+    return 1
 
 
 def accuracy_figure(results: SearchResults, settings: Sequence[str] = ()) -> Drawn:

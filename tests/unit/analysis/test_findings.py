@@ -43,7 +43,7 @@ def test_the_readme_says_what_the_page_says() -> None:
     assert quotes
     for quote in quotes:
         assert f"- {' '.join(line[2:] for line in quote.splitlines())}\n" in page
-    assert "docs/findings/figures/probability-digits.svg" in readme
+    assert "docs/findings/figures/probability-cifar10.svg" in readme
 
 
 def test_what_is_committed_is_small_and_says_no_host() -> None:

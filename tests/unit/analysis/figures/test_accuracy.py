@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from analysis.figures import (
     accuracy_points,
@@ -51,6 +52,27 @@ def test_student_seeds_of_a_set_are_one_value(make_search: MakeSearch) -> None:
     assert points["mean"].tolist() == pytest.approx([0.4, 0.2, 0.6])
     assert points["n"].tolist() == [1, 1, 1]
     assert points["low"].isna().all()
+
+
+@pytest.mark.parametrize(
+    "students",
+    [
+        ["mlp", "lenet"],
+        ["mlp", "lenet", "convnet-w32-d2-nonorm", "convnet-w32-d4-groupnorm-maxpooling"],
+        [f"convnet-w{width}-d4-groupnorm-maxpooling" for width in (16, 32, 64, 128, 256)],
+    ],
+)
+def test_the_legend_fits_the_figure(make_search: MakeSearch, students: list[str]) -> None:
+    trials = [
+        {"point": {P: p}, "students": {name: [p / 2] for name in ["convnet", *students]}}
+        for p in (0.5, 1.0)
+    ]
+    figure = draw_accuracy(accuracy_points(load_search(make_search(trials, varied=[P]))))
+    FigureCanvasAgg(figure).draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert figure.bbox.x0 <= box.x0
+    assert box.x1 <= figure.bbox.x1
 
 
 def test_other_settings_are_not_averaged_over(make_search: MakeSearch) -> None:
