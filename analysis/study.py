@@ -219,10 +219,11 @@ class Study:
                 differences(self.results, self._paper, TEST_UNSEEN_MEAN),
             )
         )
-        chosen = means.loc[means["mean"].idxmax(), MAIN_PROBABILITY]
+        means = means.dropna(subset="mean").sort_values("mean", kind="stable")
+        chosen = means[MAIN_PROBABILITY].iloc[-1]
         if chosen == PAPER[MAIN_PROBABILITY]:
             return f"The paper's {chosen:g} itself has the highest mean in its pool"
-        row = frame[frame[MAIN_PROBABILITY] == chosen].iloc[0]
+        (row,) = frame[frame[MAIN_PROBABILITY] == chosen].to_dict("records")
         return (
             f"On test images the chosen {chosen:g} is {_difference(row)} above the paper's "
             f"{PAPER[MAIN_PROBABILITY]:g} in its pool, {_verdict(row)}"
@@ -295,11 +296,11 @@ def _by_group(results: SearchResults) -> Iterator[tuple[str, SearchResults]]:
         yield group, replace(results, varied=(MAIN_PROBABILITY,), trials=trials, rows=rows)
 
 
-def _difference(row: Mapping[str, Any]) -> str:
+def _difference(row: dict[Any, Any]) -> str:
     return f"{points(row['mean'])} {interval(row['low'], row['high'])}"
 
 
-def _verdict(row: Mapping[str, Any]) -> str:
+def _verdict(row: dict[Any, Any]) -> str:
     more = f"undecided, {more_words(row['more_replicates'], row['n'])}"
     return f"n = {row['n']}: {'settled' if row['settled'] else more}"
 
