@@ -27,16 +27,21 @@ study() { # study NAME SPACE TRIALS [more options]: bring a search to so many tr
         --address inline --device cpu "${images[@]}" "${@:4}" || echo "$1-$set: status $?"
 }
 
-# Five replicates of each question.
-if [ "$set" = cifar10 ]; then
-    study probability findings_cifar10 40
-    study schedule findings_schedule 35
+# Digits cannot tell pools apart, so that what is asked of pools is asked of CIFAR-10: three replicates
+# of each, since fewer settle nothing, then five.
+if [ "$set" = digits ]; then
+    study probability findings_probability 60
+    study kd findings_kd 80
+    study pool-and-kd findings_pool_and_kd 30
     exit
 fi
-study probability findings_probability 60
-study kd findings_kd 80
-study pool-and-kd findings_pool_and_kd 30
-study depth findings_depth 25
+study probability findings_cifar10 40
+study schedule findings_schedule 35
+study diverse findings_diverse 12
+study similarity findings_similarity 27
+study ipc10 findings_ipc10 12
+study depth findings_depth 15
+study diverse findings_diverse 20
 study similarity findings_similarity 45
 study ipc10 findings_ipc10 20
-study diverse findings_diverse 20
+study depth findings_depth 25
