@@ -72,6 +72,8 @@ def searches(make_search: MakeSearch, tmp_path: Path) -> Path:
         "pool-and-kd-digits": square,
         "schedule-digits": schedules,
         "depth-digits": [{"network.depth": depth} for depth in (3, 5)],
+        "ipc10-digits": [{"method": "random-real"}, *({"method": "dc", P: p} for p in (0.5, 1.0))],
+        "diverse-digits": [{P: p} for p in (0.25, 0.9, 1.0)],
     }
     size = {"method": "dc", "batch_real": 64, "iterations": 300}
     for name, points in studies.items():
@@ -172,8 +174,13 @@ def test_rows_become_a_page(searches: Path, tmp_path: Path, capsys: Any) -> None
     )
     # Published: the mean of two, with the interval of t at one degree of freedom.
     assert "| set#0 | mlp | 26.0 [13.3, 38.7], n = 2, 1 diverged | - | - | 15.0 |" in text
-    # Question 1 on CIFAR-10, with a diverse pool and at IPC 10; question 3.
-    assert text.count("Not answered yet") == 4
+    best = "scikit-learn's handwritten digits: Best main-model probability: 1 [1, 1]; better than"
+    assert f"\n- The same at IPC 10, {best} 0.5 by 4.5 points" in text
+    assert (
+        f"\n- The same with LeNet, AlexNet and VGG11 in the pool, {best} 0.9 by 4.5 points" in text
+    )
+    # Question 1 on CIFAR-10; question 3.
+    assert text.count("Not answered yet") == 2
 
 
 def test_rows_that_cannot_be_read_are_one_line(tmp_path: Path, capsys: Any) -> None:
