@@ -26,7 +26,7 @@ from analysis.statistics import (
     paired_difference,
     replicates_needed,
 )
-from analysis.words import interval, percent, points
+from analysis.words import difference_words, interval, percent
 from harness.errors import ConfigError, suggest
 from harness.schema import TEST, UNSEEN_MEAN
 
@@ -330,8 +330,7 @@ def accuracy_words(mean: float, low: float, high: float, n: int) -> str:
 
 
 def _gain(row: Any) -> str:
-    ends = interval(row.difference_low, row.difference_high)
-    return f"{points(row.difference)}" + ("" if ends == "-" else f" {ends}")
+    return difference_words(row.difference, row.difference_low, row.difference_high)
 
 
 def is_number(value: object) -> bool:

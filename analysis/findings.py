@@ -18,7 +18,8 @@ from analysis.exports import read_export, whole_replicates, write_export
 from analysis.files import write_whole
 from analysis.load import SearchResults, load_search
 from analysis.published_sets import published_sets_table, published_words, read_published
-from analysis.study import Study, as_markdown
+from analysis.render import markdown
+from analysis.study import Study
 from harness.errors import HarnessError, ResultError
 from harness.schema import EVALUATIONS_FILE, SEARCH_FILE
 
@@ -54,12 +55,13 @@ def build(folder: Path, to: Path | None = None) -> Path:
         keep_trailing_newline=True,
     )
     published = read_published(folder / ROWS / PUBLISHED)
+    table = published_sets_table(published) if len(published) else None
     try:
         if figures.exists():
             shutil.rmtree(figures)
         page = environment.get_template(TEMPLATE).render(
             studies=studies,
-            published=as_markdown(published_sets_table(published)) if len(published) else "",
+            published=markdown(table.cells, table.caption) if table is not None else "",
             published_words=published_words(published),
         )
     except OSError as error:

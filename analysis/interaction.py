@@ -26,7 +26,7 @@ from analysis.load import SearchResults
 from analysis.render import Table, make_cells
 from analysis.samples import sample_of, seed_accuracies, student_rows
 from analysis.statistics import paired_difference
-from analysis.words import interval, percent, points, split_of
+from analysis.words import difference_words, interval, percent, split_of
 from harness.errors import ConfigError
 from harness.schema import UNSEEN_MEAN
 
@@ -248,8 +248,7 @@ def _squares(
 
 
 def _said(row: Any) -> str:
-    ends = interval(row.low, row.high)
-    return points(row.mean) + ("" if ends == "-" else f" {ends}")
+    return difference_words(row.mean, row.low, row.high)
 
 
 def _verdict(row: Any) -> str:

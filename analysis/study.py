@@ -29,14 +29,14 @@ from analysis.files import write_whole
 from analysis.interaction import interaction_words, pool_and_kd
 from analysis.load import SearchResults
 from analysis.records import CPU_CAPABILITY
-from analysis.render import Table, markdown
+from analysis.render import markdown
 from analysis.samples import sample_of, seed_accuracies, student_rows
 from analysis.scores import RANDOM
 from analysis.similarity import correlation_words, similarity_correlations
 from analysis.summary import summarise
 from analysis.tables import table_caption, table_cells
 from analysis.views import make_tables
-from analysis.words import interval, points
+from analysis.words import difference_words, points
 from harness.schema import TEST_UNSEEN_MEAN
 
 _SIZES = {
@@ -140,7 +140,7 @@ class Study:
     def table(self, name: str) -> str:
         """A table of ``analysis.views.TABLES``, in Markdown."""
         (table,) = make_tables(self.results, [name])
-        return as_markdown(table)
+        return markdown(table.cells, table.caption)
 
     def carry_over_words(self) -> list[str]:
         """What ``carry_over`` says: a line for each student that is left out."""
@@ -151,13 +151,12 @@ class Study:
             if row["value"] == row["reference"] and row["gain"] == 0.0:
                 lines.append(f"{start}the others choose plain distillation itself, n = {row['n']}")
                 continue
-            ends = interval(row["gain_low"], row["gain_high"])
+            gain = difference_words(row["gain"], row["gain_low"], row["gain_high"])
             verdict = "undecided"
             if row["settled"]:
                 verdict = "it carries over" if row["gain"] > 0 else "it does harm"
             lines.append(
-                f"{start}{points(row['gain'])} {ends} above plain distillation on test images, "
-                f"n = {row['n']}: {verdict}"
+                f"{start}{gain} above plain distillation on test images, n = {row['n']}: {verdict}"
             )
         return lines
 
@@ -167,10 +166,7 @@ class Study:
         best = frame[frame["part"] == "gain"].sort_values("mean", kind="stable").iloc[-1]
         keys = ["group", "alpha", "temperature"]
         same = frame[(frame[keys] == best[keys]).all(axis=1)].set_index("part")
-        said = {
-            name: f"{points(row['mean'])} {interval(row['low'], row['high'])}"
-            for name, row in same.to_dict("index").items()
-        }
+        said = {name: _difference(row) for name, row in same.to_dict("index").items()}
         verdict = "settled" if best["settled"] else "undecided"
         return (
             f"The largest gain over plain training is {said['gain']}, at alpha {best['alpha']:g} "
@@ -200,15 +196,16 @@ class Study:
 
     def beside(self, reference: Mapping[str, Any]) -> str:
         """Every configuration beside one, in Markdown."""
-        return as_markdown(difference_table(self.results, reference))
+        table = difference_table(self.results, reference)
+        return markdown(table.cells, table.caption)
 
     def beside_plain(self) -> str:
         """Every configuration beside plain distillation, in Markdown."""
-        return self.beside(self._plain)
+        return self.beside(self._settings_with(PLAIN))
 
     def beside_paper(self) -> str:
         """Every configuration beside the paper's main-model probability, in Markdown."""
-        return self.beside(self._paper)
+        return self.beside(self._settings_with(PAPER))
 
     def paper_words(self) -> str:
         """How the value chosen in the paper's pool compares with the paper's, on test images."""
@@ -216,7 +213,7 @@ class Study:
             found[found[MAIN_PROBABILITY].notna() & (found[OTHERS].fillna(SIMILAR) == SIMILAR)]
             for found in (
                 by_setting(self.results),
-                differences(self.results, self._paper, TEST_UNSEEN_MEAN),
+                differences(self.results, self._settings_with(PAPER), TEST_UNSEEN_MEAN),
             )
         )
         means = means.dropna(subset="mean").sort_values("mean", kind="stable")
@@ -229,15 +226,14 @@ class Study:
             f"{PAPER[MAIN_PROBABILITY]:g} in its pool, {_verdict(row)}"
         )
 
-    @property
-    def _paper(self) -> dict[str, Any]:
-        """Settings of the paper's choice, among those that the search varies."""
+    def _settings_with(self, part: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of the first configuration that has these among them."""
         found = (applying(one.settings) for one in list_configurations(self.results))
-        return next(settings for settings in found if settings.items() >= PAPER.items())
+        return next(settings for settings in found if settings.items() >= part.items())
 
     def bounds_words(self) -> str:
         """How far from plain distillation other main-model probabilities can be, in words."""
-        frame = differences(self.results, self._plain)
+        frame = differences(self.results, self._settings_with(PLAIN))
         frame = frame[frame[MAIN_PROBABILITY].notna()]
         if frame[["low", "high"]].isna().any(axis=None):
             return "One replicate has no spread: how far pools are from plain distillation is open"
@@ -247,21 +243,16 @@ class Study:
             f"below it, by the ends of its own 95% interval, n = {frame['n'].min()}"
         )
 
-    @property
-    def _plain(self) -> dict[str, Any]:
-        """Settings of plain distillation."""
-        found = (applying(one.settings) for one in list_configurations(self.results))
-        return next(settings for settings in found if settings.items() >= PLAIN.items())
-
     def beside_best_constant(self) -> str:
         """Every schedule and constant beside the best constant, in Markdown."""
         return self.beside(self._best_constant)
 
     def schedule_words(self) -> list[str]:
         """How each schedule compares with the best constant, a line for each."""
-        frame = differences(self.results, self._best_constant)
+        reference = self._best_constant
+        frame = differences(self.results, reference)
         schedules = frame[SCHEDULE].notna() & (frame[SCHEDULE] != CONSTANT)
-        return self._lines(frame[schedules], self._best_constant)
+        return self._lines(frame[schedules], reference)
 
     @property
     def _best_constant(self) -> dict[str, Any]:
@@ -297,14 +288,9 @@ def _by_group(results: SearchResults) -> Iterator[tuple[str, SearchResults]]:
 
 
 def _difference(row: dict[Any, Any]) -> str:
-    return f"{points(row['mean'])} {interval(row['low'], row['high'])}"
+    return difference_words(row["mean"], row["low"], row["high"])
 
 
 def _verdict(row: dict[Any, Any]) -> str:
     more = f"undecided, {more_words(row['more_replicates'], row['n'])}"
     return f"n = {row['n']}: {'settled' if row['settled'] else more}"
-
-
-def as_markdown(table: Table) -> str:
-    """A table and its caption, in Markdown."""
-    return markdown(table.cells, table.caption)

@@ -22,6 +22,12 @@ def points(value: float) -> str:
     return f"{percent(value)} points"
 
 
+def difference_words(mean: float, low: float, high: float) -> str:
+    """Return ``1.2 points [0.4, 2.0]``; without an interval where it is unknown."""
+    ends = interval(low, high)
+    return points(mean) + ("" if ends == "-" else f" {ends}")
+
+
 def split_of(frame: pd.DataFrame) -> str:
     """Return the split that the means of a ``by_setting`` frame are on."""
     return str(frame["split"].iloc[0]) if len(frame) else VALIDATION
