@@ -28,7 +28,7 @@ study() { # study NAME SPACE TRIALS [more options]: bring a search to so many tr
 }
 
 # Digits cannot tell pools apart, so that what is asked of pools is asked of CIFAR-10: three replicates
-# of each, since fewer settle nothing, then five.
+# of what distils, since fewer settle nothing, then five.
 if [ "$set" = digits ]; then
     study probability findings_probability 60
     study kd findings_kd 80
@@ -41,7 +41,11 @@ study diverse findings_diverse 12
 study similarity findings_similarity 27
 study ipc10 findings_ipc10 12
 study depth findings_depth 15
+study pool-and-kd findings_pool_and_kd 30
+study variants findings_variants 36
 study diverse findings_diverse 20
 study similarity findings_similarity 45
 study ipc10 findings_ipc10 20
 study depth findings_depth 25
+study variants findings_variants 60
+study kd findings_kd 80

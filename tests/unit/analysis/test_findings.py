@@ -74,6 +74,10 @@ def searches(make_search: MakeSearch, tmp_path: Path) -> Path:
         "depth-digits": [{"network.depth": depth} for depth in (3, 5)],
         "ipc10-digits": [{"method": "random-real"}, *({"method": "dc", P: p} for p in (0.5, 1.0))],
         "diverse-digits": [{P: p} for p in (0.25, 0.9, 1.0)],
+        "variants-digits": [
+            {OTHERS: "similar", "pool.warmup": warmup, KD: kd}
+            for warmup, kd in product((0, 150), ("off", "legacy"))
+        ],
     }
     size = {"method": "dc", "batch_real": 64, "iterations": 300}
     for name, points in studies.items():
@@ -179,6 +183,9 @@ def test_rows_become_a_page(searches: Path, tmp_path: Path, capsys: Any) -> None
     assert (
         f"\n- The same with LeNet, AlexNet and VGG11 in the pool, {best} 0.9 by 4.5 points" in text
     )
+    late = "pool.others = similar, pool.warmup = 150, kd.variant = off: 9.0 points [9.0, 9.0] above"
+    where = "pool.others = similar, pool.warmup = 0, kd.variant = off, n = 3"
+    assert f"\n- The code's variants, scikit-learn's handwritten digits: {late} {where}" in text
     # Question 1 on CIFAR-10; question 3.
     assert text.count("Not answered yet") == 2
 
