@@ -19,6 +19,7 @@ from harness.plugins import PLUGIN, Plugin, is_plugin, load_plugin
 from harness.settings.base import Settings as Settings
 from harness.settings.checks import FULL_DATA as FULL_DATA
 from harness.settings.checks import (
+    check_balanced,
     check_elf,
     check_full_data,
     check_idc,
@@ -193,6 +194,7 @@ class Distillation(Settings):
             )
         check_paths(self)
         check_idc(self)
+        check_balanced(self)
         similar = self.pool.others in ("similar", "similar-depth1")
         draws = self.method not in BASELINES
         if (
@@ -251,6 +253,8 @@ class Distillation(Settings):
             del data["plugin"], data["method_code"]
         if self.pool.schedule != "bandit":
             del data["pool"]["bandit"]
+        if not self.pool.balanced:
+            del data["pool"]["balanced"]
         return data
 
 

@@ -17,7 +17,8 @@ from harness.datasets import ImageData
 from harness.distill.bandit import make_pool
 from harness.distill.early import EarlyNetworks
 from harness.distill.learner import BATCH_NORM_IMAGES, BATCH_TRAIN, Learned, Learner
-from harness.networks import build_network
+from harness.distill.matching import matched_rows
+from harness.networks import Network, build_network
 from harness.store import Store
 from harness.synthetic import SyntheticSet, init_from_noise, init_from_real, labels_by_class
 
@@ -129,12 +130,7 @@ class DC:
     def _learner(self, architecture: Architecture) -> Learner:
         """The learner of an architecture, made when it is first drawn."""
         if architecture not in self._learners:
-            network = build_network(
-                architecture,
-                in_shape=self._data.in_shape,
-                classes=self._data.num_classes,
-                generator=seeding.generator(0, "layout"),  # overwritten before use
-            )
+            network = self._layout(architecture)
             self._learners[architecture] = Learner(
                 network,
                 self._learned,
@@ -143,9 +139,25 @@ class DC:
                 sizes=self._sizes,
                 batch_norm_images=sum(min(count, BATCH_NORM_IMAGES) for count in self._counts),
                 label=architecture.label,
+                weight=self._weight(network),
                 **self._learner_options(),
             )
         return self._learners[architecture]
+
+    def _layout(self, architecture: Architecture) -> Network:
+        """A network of which the weights are overwritten before use."""
+        return build_network(
+            architecture,
+            in_shape=self._data.in_shape,
+            classes=self._data.num_classes,
+            generator=seeding.generator(0, "layout"),
+        )
+
+    def _weight(self, network: Network) -> float:
+        """What the loss of a network counts."""
+        if not self._config.pool.balanced:
+            return 1.0
+        return matched_rows(self._layout(self._config.network)) / matched_rows(network)
 
     def _learner_options(self) -> dict[str, Any]:
         """What learners are given besides."""

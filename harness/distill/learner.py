@@ -81,6 +81,7 @@ class Learner:
         compare: Compare | None = None,
         *,
         freeze: bool = True,
+        weight: float = 1.0,
     ) -> None:
         """Lay out the tensors that the steps read.
 
@@ -94,6 +95,7 @@ class Learner:
             label: Of the architecture, for the log.
             compare: What a matching step does; called as ``match_gradients``, the default.
             freeze: Whether statistics of batch norms are refreshed, then constant in that step.
+            weight: What the loss is multiplied with.
         """
         device = learned.images.device
         self._source = network
@@ -111,6 +113,7 @@ class Learner:
         self._label = label
         self._compared = compare or match_gradients
         self._freeze = freeze and has_batch_norm(self._network)
+        self._weight = weight
         written = [learned.images, learned.momentum]
         self._match = self._static("matching step", self._match_once, written)
         self._train = self._static("inner loop", self._train_once)
@@ -228,36 +231,30 @@ class Learner:
         self._train()
 
     def _match_once(self) -> Tensor:
-        self._prepare()
-        loss, gradient = self._compared(
-            self._network,
-            self._learned.images,
-            self._learned.labels,
-            torch.split(self._real_images[self._rows], self._sizes),
-            precision=self._config.precision,
-            programs=self._programs,
-        )
+        images, labels = self._learned.images, self._learned.labels
+        loss, gradient = self._matched(images, labels, self._real_images[self._rows])
         self._learned.descend(gradient, self._config.lr_img)
         return loss
 
     def _compare_at(self, place: "_Shown", labels: Tensor) -> Tensor:
-        self._prepare()
-        loss, gradient = self._compared(
-            self._network,
-            place.images,
-            labels,
-            torch.split(place.real, self._sizes),
-            precision=self._config.precision,
-            programs=self._programs,
-        )
+        loss, gradient = self._matched(place.images, labels, place.real)
         place.gradient.copy_(gradient)
         return loss
 
-    def _prepare(self) -> None:
-        """Set the network's mode for matching."""
+    def _matched(self, images: Tensor, labels: Tensor, real: Tensor) -> Match:
+        """Compare synthetic and real images, in the network's mode for it."""
         self._network.train()
         if self._freeze:
             freeze_batch_norms(self._network, self._real_images[self._batch_norm_rows])
+        loss, gradient = self._compared(
+            self._network,
+            images,
+            labels,
+            torch.split(real, self._sizes),
+            precision=self._config.precision,
+            programs=self._programs,
+        )
+        return Match(loss * self._weight, gradient * self._weight)
 
     def _train_once(self) -> Tensor:
         images, labels = self._learned.images, self._learned.labels

@@ -41,6 +41,11 @@ def matched_parameters(network: nn.Module) -> list[Tensor]:
     return [parameter for parameter in network.parameters() if parameter.ndim >= 2]
 
 
+def matched_rows(network: nn.Module) -> int:
+    """Rows that DC's distance sums over: output units of all matched parameters, of one class."""
+    return sum(map(len, matched_parameters(network)))
+
+
 def layer_distance(synthetic: Tensor, real: Tensor) -> Tensor:
     """Sum over output units of 1 - cosine of one parameter's two gradients.
 

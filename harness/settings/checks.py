@@ -53,6 +53,15 @@ def check_idc(config: "Distillation") -> None:
         )
 
 
+def check_balanced(config: "Distillation") -> None:
+    """Losses are balanced by rows where they are sums over rows; baselines have no loss."""
+    if config.pool.balanced and config.method in ("dm", "idc"):
+        raise ValueError(
+            f"pool.balanced: got true, but the loss of method '{config.method}' is no sum over "
+            "rows; remove it, or use dc or dsa"
+        )
+
+
 def check_full_data(config: "TrialConfig") -> None:
     """Students of all real images have a recipe of their own."""
     if config.method != FULL_DATA:

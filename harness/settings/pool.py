@@ -65,6 +65,10 @@ class PoolSettings(Settings):
     schedule, that of the last iteration; with ``bandit``, of the first."""
     warmup: int = Field(default=0, ge=0)
     """Iterations at the start that draw the main model only (the reference code draws 501)."""
+    balanced: bool = False
+    """Whether each matching loss counts the main model's rows over the network's (``dc``, ``dsa``).
+    The loss is a sum over rows, output units of all layers, of which VGG11 has 7 times as many as
+    the published main model."""
     schedule: Literal["constant", "linear", "cosine", "bandit"] = "constant"
     """How the main-model probability moves over the iterations after the warm-up: not at all, from
     1 down to ``main_probability``, in a line or in half a cosine wave, or from there as a bandit

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.reference.matching import matching_loss
+from tests.reference.matching import matching_loss, rows
 
 
 def set_batch_norms(network: nn.Module, images: Tensor) -> None:
@@ -35,10 +35,12 @@ def distil(
     make_network: Callable[[int], nn.Module],
     real_batches: Callable[[int, int], list[Tensor]],
     batch_norm_images: Callable[[int, int], Tensor],
+    main: nn.Module | None = None,
 ) -> Tensor:
     """Run DC and return the images.
 
-    The set must fit one batch of 256, whose order then does not matter but for rounding.
+    With a main model, each loss is scaled to that one's number of rows. The set must fit one batch
+    of 256, whose order then does not matter but for rounding.
     """
     images = start.detach().clone().requires_grad_(True)
     ipc = len(start) // classes
@@ -52,6 +54,8 @@ def distil(
             if any("BatchNorm" in m.__class__.__name__ for m in network.modules()):
                 set_batch_norms(network, batch_norm_images(it, ol))
             loss = matching_loss(network, images, ipc, real_batches(it, ol))
+            if main is not None:
+                loss = loss / rows(network) * rows(main)
             optimizer_img.zero_grad()
             loss.backward()
             optimizer_img.step()

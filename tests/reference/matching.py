@@ -23,6 +23,16 @@ def parameter_distance(a: Tensor, b: Tensor) -> Tensor:
     return row_distance(a, b)
 
 
+def rows(network: nn.Module) -> int:
+    """Rows of the distance of one class."""
+    count = 0
+    for parameter in network.parameters():
+        if parameter.dim() > 1:
+            for _ in parameter:
+                count += 1
+    return count
+
+
 def matching_loss(network: nn.Module, images: Tensor, ipc: int, real: list[Tensor]) -> Tensor:
     """The loss of one image step: the sum over classes, with its whole graph."""
     parameters = list(network.parameters())

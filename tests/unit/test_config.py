@@ -64,7 +64,8 @@ def error_of(data: Any, where: str = "") -> str:
         (
             {"pool": {"main_prob": 0.2}},
             "unknown setting 'pool.main_prob'; did you mean 'pool.main_probability'? "
-            "known: pool.bandit.*, pool.main_probability, pool.others, pool.schedule, pool.warmup",
+            "known: pool.balanced, pool.bandit.*, pool.main_probability, pool.others, "
+            "pool.schedule, pool.warmup",
         ),
     ],
 )
@@ -161,6 +162,11 @@ def test_unknown_names(settings: dict[str, Any], message: str) -> None:
                 ]
             },
             "pool.others: the weights sum to 0.9, expected 1; scale them to sum to 1",
+        ),
+        (
+            {"method": "idc", "pool.balanced": True},
+            "pool.balanced: got true, but the loss of method 'idc' is no sum over rows; remove it, "
+            "or use dc or dsa",
         ),
         ({"pool.others": ["lenet"]}, "pool.others.0: got 'lenet', expected a table of settings"),
         (
@@ -375,6 +381,7 @@ OTHER: dict[str, Any] = {
     "pool.others": "diverse",
     "pool.main_probability": 1.0,
     "pool.warmup": 5,
+    "pool.balanced": True,
     "pool.schedule": "linear",
     "pool.bandit.every": 3,
     "pool.bandit.arms": "members",

@@ -115,13 +115,13 @@ def rows_of(batch: Tensor, data: ImageData) -> list[int]:
 
 
 @pytest.mark.parametrize("init", ["noise", "real"])
-@pytest.mark.parametrize("ipc", [1, 2])
+@pytest.mark.parametrize(("ipc", "balanced"), [(1, False), (2, False), (1, True)])
 def test_a_distillation_agrees_with_the_plain_version(
-    tiny: ImageData, monkeypatch: pytest.MonkeyPatch, ipc: int, init: str
+    tiny: ImageData, monkeypatch: pytest.MonkeyPatch, ipc: int, init: str, balanced: bool
 ) -> None:
     data = in_double(tiny, monkeypatch)
     spy = Spy(monkeypatch)
-    distiller = start(data, ipc=ipc, init=init)
+    distiller = start(data, ipc=ipc, init=init, pool={**POOL, "balanced": balanced})
     first = distiller.synthetic().images
     assert first.dtype == torch.float64
     run(distiller, 6)
@@ -142,6 +142,7 @@ def test_a_distillation_agrees_with_the_plain_version(
         make_network=lambda iteration: spy.networks[iteration],
         real_batches=lambda *_: next(batches),
         batch_norm_images=lambda *_: next(statistics),
+        main=spy.networks[distiller.draws.index(configure().network)] if balanced else None,
     )
     assert next(batches, None) is None
     assert next(statistics, None) is None
