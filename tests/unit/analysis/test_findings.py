@@ -74,6 +74,7 @@ def searches(make_search: MakeSearch, tmp_path: Path) -> Path:
         "depth-digits": [{"network.depth": depth} for depth in (3, 5)],
         "ipc10-digits": [{"method": "random-real"}, *({"method": "dc", P: p} for p in (0.5, 1.0))],
         "diverse-digits": [{P: p} for p in (0.25, 0.9, 1.0)],
+        "balanced-digits": [{P: p} for p in (0.5, 0.9, 1.0)],
         "variants-digits": [
             {OTHERS: "similar", "pool.warmup": warmup, KD: kd}
             for warmup, kd in product((0, 150), ("off", "legacy"))
