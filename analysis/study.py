@@ -132,6 +132,11 @@ class Study:
         """What it could not settle."""
         return [line for line in self.answer() if "undecided" in line or "Not settled" in line]
 
+    @property
+    def shows_failure(self) -> bool:
+        """Whether any diagnostic of its trials fired."""
+        return bool((self.results.trials["fired"].fillna("") != "").any())
+
     def means(self) -> str:
         """Accuracy of each configuration, in Markdown."""
         frame = by_setting(self.results)
@@ -183,7 +188,7 @@ class Study:
         lines = []
         for row in frame.to_dict("records"):
             own = configuration_text(self.results.varied, map(row.get, self.results.varied))
-            lines.append(f"{own}: {_difference(row)} above {base}, {_verdict(row)}")
+            lines.append(f"{own}: {_difference(row)} against {base}, {_verdict(row)}")
         return lines
 
     def convergence_words(self) -> list[str]:

@@ -81,6 +81,7 @@ def searches(make_search: MakeSearch, tmp_path: Path) -> Path:
         ],
     }
     size = {"method": "dc", "batch_real": 64, "iterations": 300}
+    flat = {"fired": True, "value": 0.01, "threshold": 0.05, "meaning": "it is flat"}
     for name, points in studies.items():
         trials = [
             {
@@ -88,7 +89,10 @@ def searches(make_search: MakeSearch, tmp_path: Path) -> Path:
                 "replicate": replicate,
                 "status": "not_run" if replicate == 3 and number else "ok",
                 "config": {**size, "network": {"width": 16 if number else 32}},
-                "record": {"numerics": {"cpu_capability": "AVX2"}},
+                "record": {
+                    "numerics": {"cpu_capability": "AVX2"},
+                    "diagnostics": {"matching_loss_flat": flat} if name == "depth-digits" else {},
+                },
                 "students": {
                     "convnet": [0.9],
                     "mlp": [0.5 + 0.05 * number + NOISE[replicate % 3]],
@@ -162,15 +166,15 @@ def test_rows_become_a_page(searches: Path, tmp_path: Path, capsys: Any) -> None
     )
     # Beside the best constant, which is 1; and beside depth 3.
     assert "minus that at pool.main_probability = 0.5, pool.schedule = " not in text
-    bandit = "pool.main_probability = 0.5, pool.schedule = bandit: 4.5 points [4.5, 4.5] above"
+    bandit = "pool.main_probability = 0.5, pool.schedule = bandit: 4.5 points [4.5, 4.5] against"
     assert f"\n- {bandit} pool.main_probability = 1, n = 3: settled\n" in text
-    assert (
-        f"\n- A schedule beside the best constant, scikit-learn's handwritten digits: {bandit}"
-        in text
-    )
+    digits = "scikit-learn's handwritten digits"
+    assert f"\n**A schedule beside the best constant, {digits}**\n\n- {bandit}" in text
     assert "pool.schedule = constant: " not in text
     assert "| 5 | 4.5 |" in text
-    assert "- network.depth = 5: 4.5 points [4.5, 4.5] above network.depth = 3, n = 3" in text
+    assert "- network.depth = 5: 4.5 points [4.5, 4.5] against network.depth = 3, n = 3" in text
+    assert text.count("Distillations with a sign of failure") == 1  # depth
+    assert "| network.depth = 5 | matching_loss_flat: it is flat | 0.01 | 0.05 |" in text
     # What its trials had, of those that distil.
     size = "of width 16 or 32, 64 real images a class and step, 300 iterations"
     assert (
@@ -179,14 +183,15 @@ def test_rows_become_a_page(searches: Path, tmp_path: Path, capsys: Any) -> None
     )
     # Published: the mean of two, with the interval of t at one degree of freedom.
     assert "| set#0 | mlp | 26.0 [13.3, 38.7], n = 2, 1 diverged | - | - | 15.0 |" in text
-    best = "scikit-learn's handwritten digits: Best main-model probability: 1 [1, 1]; better than"
-    assert f"\n- The same at IPC 10, {best} 0.5 by 4.5 points" in text
-    assert (
-        f"\n- The same with LeNet, AlexNet and VGG11 in the pool, {best} 0.9 by 4.5 points" in text
+    best = f"{digits}**\n\n- Best main-model probability: 1 [1, 1]; better than"
+    assert f"\n**The same at IPC 10, {best} 0.5 by 4.5 points" in text
+    pool = "The same with LeNet, AlexNet and VGG11 in the pool"
+    assert f"\n**{pool}, {best} 0.9 by 4.5 points" in text
+    late = (
+        "pool.others = similar, pool.warmup = 150, kd.variant = off: 9.0 points [9.0, 9.0] against"
     )
-    late = "pool.others = similar, pool.warmup = 150, kd.variant = off: 9.0 points [9.0, 9.0] above"
     where = "pool.others = similar, pool.warmup = 0, kd.variant = off, n = 3"
-    assert f"\n- The code's variants, scikit-learn's handwritten digits: {late} {where}" in text
+    assert f"\n- {late} {where}" in text
     # Question 1 on CIFAR-10; question 3.
     assert text.count("Not answered yet") == 2
 
