@@ -4,6 +4,7 @@ Pools are ordered by the cosine of their networks' image gradients with the main
 measure it where ``run.similarity_draws`` is above 0.
 """
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,13 @@ SIMILARITY_COLUMNS = (
 CORRELATION_COLUMNS = ("group", "of", "correlation", "low", "high", "pools", "n")
 """Columns of ``similarity_correlations``."""
 _LEAST_POOLS = 3
+
+
+_MEANINGS = {
+    "slope": ("faster the loss falls", "more slowly the loss falls"),
+    "gain": ("smaller the gain of unseen students", "larger the gain of unseen students"),
+}
+"""Of what -> what a negative and what a positive correlation with the cosine says."""
 
 
 def pool_similarity(results: SearchResults, metric: str = UNSEEN_MEAN) -> pd.DataFrame:
@@ -169,9 +177,17 @@ def correlation_words(frame: pd.DataFrame) -> list[str]:
             said = "unknown, since all are equal"
         lines.append(
             f"{start} correlation (Spearman) of cosine and {row['of']} over {row['pools']} pools: "
-            f"{said}, n = {row['n']}."
+            f"{said}, n = {row['n']}: {_meaning(row)}."
         )
     return lines
+
+
+def _meaning(row: Mapping[Hashable, Any]) -> str:
+    """What a correlation's sign says, where its interval has one sign."""
+    if not (row["low"] > 0.0 or row["high"] < 0.0):
+        return "undecided"
+    falling, rising = _MEANINGS[row["of"]]
+    return f"the more similar the pool, the {rising if row['low'] > 0.0 else falling}"
 
 
 def _measured(found: list[Configuration]) -> list[Configuration]:

@@ -91,8 +91,15 @@ def test_rank_correlations(results: SearchResults) -> None:
     expected = stats.spearmanr([cosine for cosine, _, _ in POOLS.values()], gains).statistic
     assert frame.loc["gain", "correlation"] == pytest.approx(0.5) == expected
     assert frame[["pools", "n"]].to_numpy().tolist() == [[3, 3]] * 2
-    said = "over 3 pools: -1.00 [-1.00, -1.00], n = 3."
-    assert correlation_words(similarity_correlations(results))[0].endswith(said)
+    said = (
+        "over 3 pools: -1.00 [-1.00, -1.00], n = 3: the more similar the pool, the faster the loss "
+        "falls."
+    )
+    slope, gain = correlation_words(similarity_correlations(results))
+    assert slope.endswith(said)
+    assert gain.endswith(
+        "0.50 [0.50, 0.50], n = 3: the more similar the pool, the larger the gain of unseen students."
+    )
     table = similarity_table(results)
     assert said in table.caption
     assert table.cells.rows[0][2:5] == ("0.900", "0.920", "0.880")
@@ -106,7 +113,8 @@ def test_seeds_that_differ_widen_the_interval(make_search: MakeSearch) -> None:
     results = load_search(make_search(own, varied=["method", OTHERS]))
     gain = similarity_correlations(results).set_index("of").loc["gain"]
     assert gain["low"] <= gain["correlation"] <= gain["high"]
-    assert gain["low"] < gain["high"]
+    assert gain["low"] < 0 < gain["high"]
+    assert correlation_words(similarity_correlations(results))[1].endswith(": undecided.")
 
 
 def test_what_was_not_measured_is_left_out(make_search: MakeSearch) -> None:
