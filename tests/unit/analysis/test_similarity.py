@@ -98,7 +98,8 @@ def test_rank_correlations(results: SearchResults) -> None:
     slope, gain = correlation_words(similarity_correlations(results))
     assert slope.endswith(said)
     assert gain.endswith(
-        "0.50 [0.50, 0.50], n = 3: the more similar the pool, the larger the gain of unseen students."
+        "0.50 [0.50, 0.50], n = 3: the more similar the pool, the larger the gain of unseen "
+        "students."
     )
     table = similarity_table(results)
     assert said in table.caption
