@@ -191,8 +191,8 @@ def test_settings_and_methods_have_the_fixed_names() -> None:
     fixed = """dataset.name dataset.root dataset.normalise_as dataset.validation_fraction method ipc
         iterations seed protocol init lr_img lr_net batch_real outer_loop inner_loop network.name
         network.width network.depth network.activation network.norm network.pooling pool.others
-        pool.main_probability pool.warmup pool.schedule precision compile threads kd.variant
-        kd.temperature kd.alpha kd.teacher evaluation.students evaluation.student_seeds
+        pool.main_probability pool.warmup pool.balanced pool.schedule precision compile threads
+        kd.variant kd.temperature kd.alpha kd.teacher evaluation.students evaluation.student_seeds
         evaluation.epochs evaluation.lr evaluation.batch evaluation.augmentation run.report_every
         run.checkpoint_every dataset.resize dataset.skip_bad dataset.pixels kmeans.epochs
         dsa.operations idc.factor idc.distance idc.net_images acc.networks acc.epochs
