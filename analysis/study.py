@@ -35,6 +35,7 @@ from analysis.scores import RANDOM
 from analysis.similarity import correlation_words, similarity_correlations
 from analysis.summary import summarise
 from analysis.tables import table_caption, table_cells
+from analysis.troubles import fired_diagnostics
 from analysis.views import make_tables
 from analysis.words import difference_words, points
 from harness.schema import TEST_UNSEEN_MEAN
@@ -125,8 +126,9 @@ class Study:
         return summarise(self.results).splitlines()
 
     def best_words(self) -> list[str]:
-        """The best main-model probability, a line for each kind of pool."""
-        return [value_words(row)[0] for row in best_values(self.results).itertuples()]
+        """The best main-model probability, a line for each kind of pool, and the bounds."""
+        best = [value_words(row)[0] for row in best_values(self.results).itertuples()]
+        return [*best, self.bounds_words()]
 
     def undecided(self) -> list[str]:
         """What it could not settle."""
@@ -135,7 +137,7 @@ class Study:
     @property
     def shows_failure(self) -> bool:
         """Whether any diagnostic of its trials fired."""
-        return bool((self.results.trials["fired"].fillna("") != "").any())
+        return not fired_diagnostics(self.results).empty
 
     def means(self) -> str:
         """Accuracy of each configuration, in Markdown."""

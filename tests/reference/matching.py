@@ -25,12 +25,7 @@ def parameter_distance(a: Tensor, b: Tensor) -> Tensor:
 
 def rows(network: nn.Module) -> int:
     """Rows of the distance of one class."""
-    count = 0
-    for parameter in network.parameters():
-        if parameter.dim() > 1:
-            for _ in parameter:
-                count += 1
-    return count
+    return sum(parameter.shape[0] for parameter in network.parameters() if parameter.dim() > 1)
 
 
 def matching_loss(network: nn.Module, images: Tensor, ipc: int, real: list[Tensor]) -> Tensor:
