@@ -44,10 +44,12 @@ study depth findings_depth 15
 study pool-and-kd findings_pool_and_kd 30
 study variants findings_variants 36
 study balanced findings_balanced 9
+study ipc10-pools findings_ipc10_pools 15
 study diverse findings_diverse 20
 study similarity findings_similarity 45
 study ipc10 findings_ipc10 20
 study depth findings_depth 25
 study variants findings_variants 60
 study balanced findings_balanced 15
+study ipc10-pools findings_ipc10_pools 25
 study kd findings_kd 80
