@@ -182,7 +182,8 @@ def more_words(more: float, n: int) -> str:
     """Say how many more replicates would settle a difference."""
     if n < 2:
         missing = LEAST_REPLICATES - n
-        return f"one replicate has no spread: at least {missing} more replicates are needed"
+        lack = "one replicate has no spread" if n else "no replicate has both"
+        return f"{lack}: at least {missing} more replicates are needed"
     if math.isnan(more):
         return (
             f"not even {MOST_REPLICATES} replicates would settle a difference as small as this at "

@@ -1,6 +1,6 @@
 """One search as the page of findings speaks of it: what it is, and what it says in words."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ OTHERS, SIMILAR = "pool.others", "similar"
 PAPER = {MAIN_PROBABILITY: 0.9, OTHERS: SIMILAR}
 """What arXiv 2402.13007 chose."""
 SCHEDULE, CONSTANT = "pool.schedule", "constant"
+_LOST = "n_diverged_students"
 
 
 class Study:
@@ -182,15 +183,15 @@ class Study:
         )
 
     def beside_words(self, reference: Mapping[str, Any]) -> list[str]:
-        """How each configuration compares with one, a line for each."""
-        return self._lines(differences(self.results, reference), reference)
-
-    def _lines(self, frame: pd.DataFrame, reference: Mapping[str, Any]) -> list[str]:
-        base = configuration_text(list(reference), reference.values())
+        """How each configuration compares with one from which a single setting parts it."""
+        varied = list(self.results.varied)
+        lost = by_setting(self.results)[[*varied, _LOST]]
         lines = []
-        for row in frame.to_dict("records"):
-            own = configuration_text(self.results.varied, map(row.get, self.results.varied))
-            lines.append(f"{own}: {_difference(row)} against {base}, {_verdict(row)}")
+        for row in differences(self.results, reference).merge(lost, on=varied).to_dict("records"):
+            own = applying({name: row[name] for name in varied})
+            changed = [name for name in varied if own.get(name) != reference.get(name)]
+            if len(changed) == 1:
+                lines.append(_beside(row, changed, reference))
         return lines
 
     def convergence_words(self) -> list[str]:
@@ -259,7 +260,8 @@ class Study:
         reference = self._best_constant
         frame = differences(self.results, reference)
         schedules = frame[SCHEDULE].notna() & (frame[SCHEDULE] != CONSTANT)
-        return self._lines(frame[schedules], reference)
+        rows = frame[schedules].to_dict("records")
+        return [_beside(row, self.results.varied, reference) for row in rows]
 
     @property
     def _best_constant(self) -> dict[str, Any]:
@@ -292,6 +294,15 @@ def _by_group(results: SearchResults) -> Iterator[tuple[str, SearchResults]]:
         trials = pd.concat([one.trials for one in members])
         rows = results.rows[results.rows["trial_id"].isin(trials["trial_id"])]
         yield group, replace(results, varied=(MAIN_PROBABILITY,), trials=trials, rows=rows)
+
+
+def _beside(row: dict[Any, Any], names: Sequence[str], reference: Mapping[str, Any]) -> str:
+    """Say how a row of ``differences`` compares with the reference, in terms of some settings."""
+    own = configuration_text(names, map(row.get, names))
+    if row["n"] == 0 and row.get(_LOST):
+        return f"{own}: no mean, since {row[_LOST]} networks of unseen students diverged"
+    base = configuration_text(names, map(reference.get, names))
+    return f"{own}: {_difference(row)} against {base}, {_verdict(row)}"
 
 
 def _difference(row: dict[Any, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from analysis.answers import best_values, searched_setting
+from analysis.answers import best_values, more_words, searched_setting
 from analysis.interaction import Change, interaction_words, interactions, pool_and_kd
 from analysis.load import SearchResults, load_search
 from analysis.summary import summarise
@@ -150,3 +150,10 @@ def test_an_interaction_of_nothing_is_undecided(make_search: MakeSearch) -> None
     with pytest.raises(ConfigError, match="got 'ipc'"):
         interactions(results, Change("ipc", 1, 10), Change(P, 1.0, 0.9))
     assert math.isnan(frame["more_replicates"].iloc[-1]) or frame["more_replicates"].iloc[-1] > 0
+
+
+@pytest.mark.parametrize(("n", "lack"), [(0, "no replicate has both"), (1, "one replicate has no")])
+def test_what_too_few_replicates_lack(n: int, lack: str) -> None:
+    words = more_words(math.nan, n)
+    assert words.startswith(lack)
+    assert f"at least {3 - n} more replicates" in words
