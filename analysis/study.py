@@ -186,8 +186,9 @@ class Study:
         """How each configuration compares with one from which a single setting parts it."""
         varied = list(self.results.varied)
         lost = by_setting(self.results)[[*varied, _LOST]]
+        found = differences(self.results, reference).merge(lost, on=varied, validate="1:1")
         lines = []
-        for row in differences(self.results, reference).merge(lost, on=varied).to_dict("records"):
+        for row in found.to_dict("records"):
             own = applying({name: row[name] for name in varied})
             changed = [name for name in varied if own.get(name) != reference.get(name)]
             if len(changed) == 1:
