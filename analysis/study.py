@@ -184,16 +184,20 @@ class Study:
 
     def beside_words(self, reference: Mapping[str, Any]) -> list[str]:
         """How each configuration compares with one from which a single setting parts it."""
-        varied = list(self.results.varied)
-        lost = by_setting(self.results)[[*varied, _LOST]]
-        found = differences(self.results, reference).merge(lost, on=varied, validate="1:1")
         lines = []
-        for row in found.to_dict("records"):
-            own = applying({name: row[name] for name in varied})
-            changed = [name for name in varied if own.get(name) != reference.get(name)]
+        for row in self._compared(reference):
+            own = applying({name: row[name] for name in self.results.varied})
+            changed = [name for name in self.results.varied if own.get(name) != reference.get(name)]
             if len(changed) == 1:
                 lines.append(_beside(row, changed, reference))
         return lines
+
+    def _compared(self, reference: Mapping[str, Any]) -> list[dict[Any, Any]]:
+        """Rows of ``differences``, with how many networks of unseen students diverged."""
+        varied = list(self.results.varied)
+        lost = by_setting(self.results)[[*varied, _LOST]]
+        found = differences(self.results, reference).merge(lost, on=varied, validate="1:1")
+        return found.to_dict("records")
 
     def convergence_words(self) -> list[str]:
         """How similarity goes with convergence and gain, a line for each."""
@@ -259,10 +263,11 @@ class Study:
     def schedule_words(self) -> list[str]:
         """How each schedule compares with the best constant, a line for each."""
         reference = self._best_constant
-        frame = differences(self.results, reference)
-        schedules = frame[SCHEDULE].notna() & (frame[SCHEDULE] != CONSTANT)
-        rows = frame[schedules].to_dict("records")
-        return [_beside(row, self.results.varied, reference) for row in rows]
+        return [
+            _beside(row, self.results.varied, reference)
+            for row in self._compared(reference)
+            if applying(row).get(SCHEDULE, CONSTANT) != CONSTANT
+        ]
 
     @property
     def _best_constant(self) -> dict[str, Any]:
@@ -298,9 +303,9 @@ def _by_group(results: SearchResults) -> Iterator[tuple[str, SearchResults]]:
 
 
 def _beside(row: dict[Any, Any], names: Sequence[str], reference: Mapping[str, Any]) -> str:
-    """Say how a row of ``differences`` compares with the reference, in terms of some settings."""
+    """Say how a row of ``_compared`` compares with the reference, in terms of some settings."""
     own = configuration_text(names, map(row.get, names))
-    if row["n"] == 0 and row.get(_LOST):
+    if row["n"] == 0 and row[_LOST]:
         return f"{own}: no mean, since {row[_LOST]} networks of unseen students diverged"
     base = configuration_text(names, map(reference.get, names))
     return f"{own}: {_difference(row)} against {base}, {_verdict(row)}"
