@@ -18,6 +18,7 @@ from analysis.exports import read_export, whole_replicates, write_export
 from analysis.files import write_whole
 from analysis.load import SearchResults, load_search
 from analysis.published_sets import published_sets_table, published_words, read_published
+from analysis.published_teacher import published_teacher_table, published_teacher_words
 from analysis.render import markdown
 from analysis.study import Study
 from harness.errors import HarnessError, ResultError
@@ -55,14 +56,17 @@ def build(folder: Path, to: Path | None = None) -> Path:
         keep_trailing_newline=True,
     )
     published = read_published(folder / ROWS / PUBLISHED)
-    table = published_sets_table(published) if len(published) else None
+    tables = [published_sets_table(published), published_teacher_table(published)]
+    shown = [markdown(one.cells, one.caption) if len(one.frame) else "" for one in tables]
     try:
         if figures.exists():
             shutil.rmtree(figures)
         page = environment.get_template(TEMPLATE).render(
             studies=studies,
-            published=markdown(table.cells, table.caption) if table is not None else "",
+            published=shown[0],
             published_words=published_words(published),
+            published_teacher=shown[1],
+            published_teacher_words=published_teacher_words(published),
         )
     except OSError as error:
         raise ResultError(f"{to}: cannot be written ({error})") from error

@@ -93,7 +93,7 @@ _METHODS = {
 Table 5 is Table 4's pool, whose other networks have depth 3 in the paper and 1 in its code."""
 BESIDE_TABLE_5 = {"baseline": "plain", "pool": "S3"}
 """Row of Table 4 -> the same beside Table 5."""
-_TAUGHT = ("softened", "legacy")
+TAUGHT = ("softened", "legacy")
 
 
 def published() -> pd.DataFrame:
@@ -229,7 +229,7 @@ def _places(row: pd.Series, *, copied: bool) -> list[tuple[int, str]]:
     probability = float(row["main_probability"])
     others = None if probability == 1.0 else row["pool"]
     table, methods = _METHODS.get((probability, others), (0, (None, None)))
-    method = methods[row["kd_variant"] in _TAUGHT]
+    method = methods[row["kd_variant"] in TAUGHT]
     if method is None:
         return []
     return [(table, method), *([(5, BESIDE_TABLE_5[method])] if method in BESIDE_TABLE_5 else [])]

@@ -24,6 +24,8 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of ``published_sets``."""
 _LOSSES = {"off": "whole", "control": "half"}
+HALF = 0.5
+"""Alpha of the control arm whose label's term has half its weight."""
 _RUNS = {
     "res_DC_CIFAR10_ConvNet_1ipc_3000": "baseline",
     "modelpool_res_DC_CIFAR10_ConvNet_1ipc_3000": "pool",
@@ -59,8 +61,9 @@ def published_sets(rows: pd.DataFrame) -> pd.DataFrame:
         rows: As ``read_published`` returns them.
 
     Returns:
-        - ``set``: file and entry; ``loss``: ``whole``, or ``half`` for the control arm, whose
-          label's term has the weight 0.5 and which has no teacher
+        - ``set``: file and entry; ``loss``: ``whole``, or ``half`` for the control arm of alpha
+          0.5, whose label's term has half its weight and which has no teacher (students that have
+          one: ``analysis.published_teacher``)
         - ``student``: one of the paper's six in its order, then others; last ``unseen``, the mean
           over the paper's five others than its main model, where all of them were trained
         - ``mean``, ``low``, ``high``: fraction, with the 95% t interval over student networks
@@ -74,6 +77,8 @@ def published_sets(rows: pd.DataFrame) -> pd.DataFrame:
     if not len(rows):
         return pd.DataFrame([], columns=list(COLUMNS))
     rows = rows[rows["split"] == TEST]
+    half = (rows["kd_variant"] == "control") & (rows["kd_alpha"] == HALF)
+    rows = rows[(rows["kd_variant"] == "off") | half]
     rows = rows.assign(loss=rows["kd_variant"].map(_LOSSES))
     cells = published().set_index(["table", "ipc", "iterations", "method", "students"])["published"]
     random = rows["method"] == "random-real"
@@ -90,20 +95,33 @@ def published_sets(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
-def _students(rows: pd.DataFrame) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Each student of one set and loss: mean, low, high, n, diverged."""
+def accuracies_by_seed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy of each network that was trained on one set by one loss.
+
+    Args:
+        rows: Of that set, loss and one split, as ``read_published`` returns them.
+
+    Returns:
+        [student seed, student], fractions, NaN where it diverged: the paper's six students in its
+        order, then others; last ``unseen``, the mean over the paper's five others than its main
+        model, where all of them were trained.
+    """
     fine = rows.assign(accuracy=rows["accuracy"].where(rows["status"] == "ok"))
     wide = fine.pivot_table("accuracy", "student_seed", "student", dropna=False)
-    given = [str(name) for name in wide]
     names = sorted(
-        given, key=lambda name: STUDENTS.index(name) if name in STUDENTS else len(STUDENTS)
+        wide, key=lambda name: STUDENTS.index(name) if name in STUDENTS else len(STUDENTS)
     )
-    if set(_UNSEEN) <= set(given):
+    wide = wide[names]
+    if set(_UNSEEN) <= set(names):
         # A seed of which a network diverged has no mean over all five.
         wide[UNSEEN] = wide[_UNSEEN].mean(axis=1, skipna=False)
-        names.append(UNSEEN)
-    for name in names:
-        yield name, (*mean_interval(wide[name].dropna()), int(wide[name].isna().sum()))
+    return wide
+
+
+def _students(rows: pd.DataFrame) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Each student of one set and loss: mean, low, high, n, diverged."""
+    for name, values in accuracies_by_seed(rows).items():
+        yield str(name), (*mean_interval(values.dropna()), int(values.isna().sum()))
 
 
 def _random(rows: pd.DataFrame) -> pd.Series:
@@ -118,10 +136,15 @@ def _random(rows: pd.DataFrame) -> pd.Series:
 
 def _rows_of(name: str) -> tuple[tuple[int, int, str], tuple[int, int, str]]:
     """Table, iterations and row where a set's numbers stand: plain ones, and Table 4's."""
+    printed, iterations = place_of(name)
+    return (5, iterations, BESIDE_TABLE_5.get(printed, "")), (4, iterations, printed)
+
+
+def place_of(name: str) -> tuple[str, int]:
+    """Return row and iterations of Table 4 where a set stands; an empty row where it does not."""
     file, _, entry = name.rpartition("#")
     printed = _RUNS.get(file, "")
-    iterations = 1000 * (int(entry) + 1) if printed else 0
-    return (5, iterations, BESIDE_TABLE_5.get(printed, "")), (4, iterations, printed)
+    return printed, 1000 * (int(entry) + 1) if printed else 0
 
 
 def published_sets_table(rows: pd.DataFrame) -> Table:

@@ -118,7 +118,8 @@ def _evaluate(folder: Path, own: Sequence[dict[str, Any]] = ()) -> None:
     students of a set, one that diverged, and one of random images."""
     common = {
         **dict.fromkeys(column.name for column in COLUMNS),
-        "trial_id": "set#0", "status": "ok", "kd_variant": "control", "student": "mlp",
+        "trial_id": "set#0", "status": "ok", "kd_variant": "control", "kd_alpha": 0.5,
+        "student": "mlp",
         "student_in_pool": False, "epochs": 300, "split": "test", "schema_version": SCHEMA_VERSION,
         "dataset": "imagefolder", "protocol": "paper", "replicate": 0, "ipc": 1, "loss": 1.0,
         "method": "foreign", "n_images": 100, "student_seed": 0, "seed": 0,
