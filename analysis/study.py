@@ -168,19 +168,31 @@ class Study:
             )
         return lines
 
-    def teacher_words(self) -> str:
-        """The largest gain by a teacher and its parts, in words."""
+    def teacher_words(self) -> list[str]:
+        """The largest gain by a teacher and its parts; and at how many of its settings it gains."""
         frame = teacher_gains(self.results)
-        best = frame[frame["part"] == "gain"].sort_values("mean", kind="stable").iloc[-1]
+        gains = frame[frame["part"] == "gain"].sort_values("mean", kind="stable")
+        best = gains.iloc[-1]
         keys = ["group", "alpha", "temperature"]
         same = frame[(frame[keys] == best[keys]).all(axis=1)].set_index("part")
         said = {name: _difference(row) for name, row in same.to_dict("index").items()}
         verdict = "settled" if best["settled"] else "undecided"
-        return (
+        words = [
             f"The largest gain over plain training is {said['gain']}, at alpha {best['alpha']:g} "
             f"and temperature {best['temperature']:g}, n = {best['n']}: {verdict}; of it the "
             f"smaller step alone gives {said['step']}, transfer {said['transfer']}"
+        ]
+        settled = gains[gains["settled"]]
+        better, worse = settled[settled["mean"] > 0], settled[settled["mean"] < 0]
+        counts = (
+            f"Of {len(gains)} pairs of alpha and temperature, {len(better)} gain and {len(worse)} "
+            f"lose by more than chance, n = {gains['n'].min()}"
         )
+        for what, found in (("gain", better[::-1]), ("lose", worse)):
+            if len(found):
+                pairs = [f"{row.alpha:g} and {row.temperature:g}" for row in found.itertuples()]
+                counts += f"; {what}: {', '.join(pairs)}"
+        return [*words, counts]
 
     def beside_words(self, reference: Mapping[str, Any]) -> list[str]:
         """How each configuration compares with one from which a single setting parts it."""

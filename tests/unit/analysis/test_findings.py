@@ -69,6 +69,7 @@ def searches(make_search: MakeSearch, tmp_path: Path) -> Path:
     studies: dict[str, list[dict[str, Any]]] = {
         "probability-digits": probability,
         "kd-digits": kd,
+        "kd-cifar10": kd[::-1],
         "pool-and-kd-digits": square,
         "schedule-digits": schedules,
         "depth-digits": [{"network.depth": depth} for depth in (3, 5)],
@@ -169,6 +170,10 @@ def test_rows_become_a_page(searches: Path, tmp_path: Path, capsys: Any) -> None
         "gain over plain training is 13.5 points [13.5, 13.5], at alpha 0.5 and temperature 4"
         in text
     )
+    pairs = "- Of 2 pairs of alpha and temperature, "
+    won = "2 gain and 0 lose by more than chance, n = 3; gain: 0.5 and 4, 0.5 and 1"
+    lost = "0 gain and 2 lose by more than chance, n = 3; lose: 0.5 and 4, 0.5 and 1"
+    assert text.count(f"\n{pairs}{won}\n") == text.count(f"\n{pairs}{lost}\n") == 2
     # Beside the best constant, which is 1; and beside depth 3.
     assert "minus that at pool.main_probability = 0.5, pool.schedule = " not in text
     bandit = "pool.main_probability = 0.5, pool.schedule = bandit: 4.5 points [4.5, 4.5] against"
