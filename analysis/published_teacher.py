@@ -17,12 +17,12 @@ from analysis.render import Table, make_cells
 from analysis.samples import UNSEEN
 from analysis.scores import RANDOM
 from analysis.statistics import mean_interval
-from analysis.words import difference_words, interval, percent
+from analysis.words import interval, percent, points
 from harness.schema import TEST
 
 COLUMNS = (
     "set", "loss", "alpha", "temperature", "student", "part", "mean", "low", "high", "n",
-    "table4",
+    "diverged", "table4",
 )  # fmt: skip
 """Columns of ``published_gains``."""
 _KEYS = list(COLUMNS[:5])
@@ -30,6 +30,8 @@ _TABLE_4 = 4
 _WITH = {"baseline": "KD", "pool": "pool & KD"}
 """Row of Table 4 without a teacher -> the same with one."""
 _ACCURACY, _GAIN = "accuracy", "gain"
+_PARTS = ("step", "transfer")
+"""Of a gain."""
 
 
 def published_gains(rows: pd.DataFrame) -> pd.DataFrame:
@@ -48,7 +50,8 @@ def published_gains(rows: pd.DataFrame) -> pd.DataFrame:
           ``step``, the control arm of the same alpha minus the whole cross-entropy's;
           ``transfer``, accuracy minus the control arm's. Arms that were not trained have no part.
         - ``mean``, ``low``, ``high``, ``n``: fractions, with the 95% t interval over n student
-          networks, paired by their seeds; those that diverged in an arm are in none
+          networks, paired by their seeds (``unseen``: over seeds, each the mean of five networks)
+        - ``diverged``: networks, or seeds, that did in an arm of the part and are in no mean
         - ``table4``: of ``accuracy`` what Table 4 says, of ``gain`` that minus its row without a
           teacher; else NaN
     """
@@ -73,8 +76,8 @@ def published_gains(rows: pd.DataFrame) -> pd.DataFrame:
             )
             beside = {_ACCURACY: printed, _GAIN: printed - without}
             for of, values in found.items():
-                ends = mean_interval(values.dropna())
-                records.append((name, *kd, student, of, *ends, beside.get(of, math.nan)))
+                ends, lost = mean_interval(values.dropna()), int(values.isna().sum())
+                records.append((name, *kd, student, of, *ends, lost, beside.get(of, math.nan)))
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
@@ -87,18 +90,18 @@ def published_teacher_table(rows: pd.DataFrame) -> Table:
     }
     columns = {name: [str(key[place]) for key in lines] for place, name in enumerate(_KEYS)}
     columns["accuracy %"] = [_cell(parts[_ACCURACY]) for parts in lines.values()]
-    columns["n"] = [str(parts[_ACCURACY]["n"]) for parts in lines.values()]
-    for part in (_GAIN, "step", "transfer"):
+    for part in (_GAIN, *_PARTS):
         columns[part] = [_cell(parts[part]) if part in parts else "-" for parts in lines.values()]
     for part, title in ((_ACCURACY, "Table 4 %"), (_GAIN, "Table 4's gain")):
         found = [parts[part]["table4"] if part in parts else math.nan for parts in lines.values()]
         columns[title] = [percent(value) for value in found]
     caption = (
         "Test accuracy of students with a teacher on one published set, and its parts in points, "
-        "with 95% intervals over n networks, paired. gain: above the whole cross-entropy. step: "
-        "the control arm (label's loss alone, of weight 1 - alpha) above that. transfer: above the "
-        "control arm. softened: the paper's formula; legacy: its code's loss. Table 4's gain is "
-        "over its own row without a teacher, and of the best of 13 temperatures on test images."
+        "with 95% intervals over n networks, paired by seed. gain: above the whole cross-entropy. "
+        "step: the control arm (label's loss alone, of weight 1 - alpha) above that. transfer: "
+        "above the control arm. softened: the paper's formula; legacy: its code's loss. Table 4's "
+        "gain is over its own row without a teacher, and of the best of 13 temperatures on test "
+        "images."
     )
     cells = make_cells(columns, len(_KEYS), [])
     return Table("published_teacher", "Published sets with a teacher", frame, cells, caption)
@@ -122,24 +125,23 @@ def published_teacher_words(rows: pd.DataFrame) -> list[str]:
             if all_five and student != UNSEEN:
                 continue
             parts = own.set_index("part").to_dict("index")
-            accuracy = parts[_ACCURACY]
             who = "mean over the five unseen students" if student == UNSEEN else str(student)
             line = (
                 f"{name}, {who}, {loss} KD at alpha {alpha:g} and temperature {temperature:g}: "
-                f"{percent(accuracy['mean'])}% {interval(accuracy['low'], accuracy['high'])}, "
-                f"n = {accuracy['n']}"
+                f"{percent(parts[_ACCURACY]['mean'])}% {_spread(parts[_ACCURACY])}"
             )
-            if {_GAIN, "step", "transfer"} <= parts.keys():
-                said = {
-                    of: difference_words(parts[of]["mean"], parts[of]["low"], parts[of]["high"])
-                    for of in (_GAIN, "step", "transfer")
-                }
-                line += (
-                    f", a gain of {said[_GAIN]} over the whole loss, of it the smaller step alone "
-                    f"{said['step']}, transfer {said['transfer']}"
+            if {_GAIN, *_PARTS} <= parts.keys():
+                gain, step, transfer = (
+                    f"{points(parts[of]['mean'])} {_spread(parts[of])}" for of in (_GAIN, *_PARTS)
                 )
-            if not math.isnan(accuracy["table4"]):
-                line += f"; Table 4 has {percent(accuracy['table4'])}%"
+                line += (
+                    f"; a gain of {gain}, over the whole loss, of it the smaller step alone "
+                    f"{step}, transfer {transfer}"
+                )
+            if not math.isnan(printed := parts[_ACCURACY]["table4"]):
+                line += f"; Table 4 has {percent(printed)}%"
+                if not math.isnan(more := parts.get(_GAIN, {}).get("table4", math.nan)):
+                    line += f", a gain of {points(more)} over its row without a teacher"
             lines.append(line)
     return lines
 
@@ -160,4 +162,9 @@ def _parts(
 
 
 def _cell(row: dict[Any, Any]) -> str:
-    return f"{percent(row['mean'])} {interval(row['low'], row['high'])}"
+    return f"{percent(row['mean'])} {_spread(row)}"
+
+
+def _spread(row: dict[Any, Any]) -> str:
+    lost = f", {row['diverged']} diverged" if row["diverged"] else ""
+    return f"{interval(row['low'], row['high'])}, n = {row['n']}{lost}"
