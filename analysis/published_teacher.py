@@ -114,36 +114,48 @@ def published_teacher_words(rows: pd.DataFrame) -> list[str]:
         rows: As ``analysis.published_sets.read_published`` returns them.
 
     Returns:
-        A line for each set and loss, for the mean over the paper's five unseen students, or for
-        each student where not all five were trained.
+        For each set and loss a line for the mean over the paper's five unseen students, and one of
+        each student's gain; a line for each student where not all five were trained.
     """
     frame = published_gains(rows)
     lines = []
     for (name, loss, alpha, temperature), part in frame.groupby(_KEYS[:4], sort=False):
-        all_five = UNSEEN in set(part["student"])
-        for student, own in part.groupby("student", sort=False):
-            if all_five and student != UNSEEN:
-                continue
-            parts = own.set_index("part").to_dict("index")
-            who = "mean over the five unseen students" if student == UNSEEN else str(student)
-            line = (
-                f"{name}, {who}, {loss} KD at alpha {alpha:g} and temperature {temperature:g}: "
-                f"{percent(parts[_ACCURACY]['mean'])}% {_spread(parts[_ACCURACY])}"
-            )
-            if {_GAIN, *_PARTS} <= parts.keys():
-                gain, step, transfer = (
-                    f"{points(parts[of]['mean'])} {_spread(parts[of])}" for of in (_GAIN, *_PARTS)
-                )
-                line += (
-                    f"; a gain of {gain}, over the whole loss, of it the smaller step alone "
-                    f"{step}, transfer {transfer}"
-                )
-            if not math.isnan(printed := parts[_ACCURACY]["table4"]):
-                line += f"; Table 4 has {percent(printed)}%"
-                if not math.isnan(more := parts.get(_GAIN, {}).get("table4", math.nan)):
-                    line += f", a gain of {points(more)} over its row without a teacher"
-            lines.append(line)
+        how = f"{loss} KD at alpha {alpha:g} and temperature {temperature:g}"
+        students = {
+            str(student): own.set_index("part").to_dict("index")
+            for student, own in part.groupby("student", sort=False)
+        }
+        if UNSEEN not in students:
+            lines += [f"{name}, {one}, {how}: {_in_words(own)}" for one, own in students.items()]
+            continue
+        mean = students.pop(UNSEEN)
+        lines.append(f"{name}, mean over the five unseen students, {how}: {_in_words(mean)}")
+        gains = [
+            f"{one} {points(own[_GAIN]['mean'])} {_spread(own[_GAIN])}"
+            for one, own in students.items()
+            if _GAIN in own
+        ]
+        if gains:
+            lines.append(f"{name}, {how}, gain by student: {'; '.join(gains)}")
     return lines
+
+
+def _in_words(parts: dict[Any, dict[Any, Any]]) -> str:
+    accuracy = parts[_ACCURACY]
+    text = f"{percent(accuracy['mean'])}% {_spread(accuracy)}"
+    if {_GAIN, *_PARTS} <= parts.keys():
+        gain, step, transfer = (
+            f"{points(parts[of]['mean'])} {_spread(parts[of])}" for of in (_GAIN, *_PARTS)
+        )
+        text += (
+            f"; a gain of {gain}, over the whole loss, of it the smaller step alone {step}, "
+            f"transfer {transfer}"
+        )
+    if not math.isnan(accuracy["table4"]):
+        text += f"; Table 4 has {percent(accuracy['table4'])}%"
+        if not math.isnan(more := parts.get(_GAIN, {}).get("table4", math.nan)):
+            text += f", a gain of {points(more)} over its row without a teacher"
+    return text
 
 
 def _parts(
