@@ -131,9 +131,7 @@ def published_teacher_words(rows: pd.DataFrame) -> list[str]:
         mean = students.pop(UNSEEN)
         lines.append(f"{name}, mean over the five unseen students, {how}: {_in_words(mean)}")
         gains = [
-            f"{one} {points(own[_GAIN]['mean'])} {_spread(own[_GAIN])}"
-            for one, own in students.items()
-            if _GAIN in own
+            f"{one} {_difference(own[_GAIN])}" for one, own in students.items() if _GAIN in own
         ]
         if gains:
             lines.append(f"{name}, {how}, gain by student: {'; '.join(gains)}")
@@ -143,10 +141,10 @@ def published_teacher_words(rows: pd.DataFrame) -> list[str]:
 def _in_words(parts: dict[Any, dict[Any, Any]]) -> str:
     accuracy = parts[_ACCURACY]
     text = f"{percent(accuracy['mean'])}% {_spread(accuracy)}"
-    if {_GAIN, *_PARTS} <= parts.keys():
-        gain, step, transfer = (
-            f"{points(parts[of]['mean'])} {_spread(parts[of])}" for of in (_GAIN, *_PARTS)
-        )
+    if not accuracy["n"]:
+        text = f"no mean, since a network diverged at each of {accuracy['diverged']} seeds"
+    elif {_GAIN, *_PARTS} <= parts.keys():
+        gain, step, transfer = (_difference(parts[of]) for of in (_GAIN, *_PARTS))
         text += (
             f"; a gain of {gain}, over the whole loss, of it the smaller step alone {step}, "
             f"transfer {transfer}"
@@ -173,7 +171,15 @@ def _parts(
         yield str(student), parts
 
 
+def _difference(row: dict[Any, Any]) -> str:
+    if not row["n"]:
+        return f"unknown, {row['diverged']} diverged"
+    return f"{points(row['mean'])} {_spread(row)}"
+
+
 def _cell(row: dict[Any, Any]) -> str:
+    if not row["n"]:
+        return f"-, {row['diverged']} diverged"
     return f"{percent(row['mean'])} {_spread(row)}"
 
 

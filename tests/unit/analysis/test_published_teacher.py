@@ -111,6 +111,26 @@ def test_the_mean_over_all_five_is_said_in_words() -> None:
     ]
 
 
+def test_students_of_which_all_diverged_have_no_mean() -> None:
+    others = _rows(SEEDS, ("mlp", "alexnet", "vgg11", "resnet18"))
+    lost = _rows({**SEEDS, SOFTENED: (None, None, None)}, ("lenet",))
+    rows = pd.concat([others, lost], ignore_index=True)
+    setting = "softened KD at alpha 0.5 and temperature 1.5"
+    known = "4.0 points [1.5, 6.5], n = 3"
+    assert published_teacher_words(rows) == [
+        f"{POOL_SET}, mean over the five unseen students, {setting}: no mean, since a network "
+        "diverged at each of 3 seeds; Table 4 has 24.2%, a gain of 1.8 points over its row without "
+        "a teacher",
+        f"{POOL_SET}, {setting}, gain by student: mlp {known}; lenet unknown, 3 diverged; "
+        f"alexnet {known}; vgg11 {known}; resnet18 {known}",
+    ]
+    cells = published_teacher_table(rows).cells
+    (line,) = [line for line in cells.rows if line[4] == "lenet"]
+    assert line[5:9] == (
+        "-, 3 diverged", "-, 3 diverged", "-1.0 [-6.0, 4.0], n = 3", "-, 3 diverged",
+    )  # fmt: skip
+
+
 def test_students_with_a_teacher_are_no_part_of_those_without() -> None:
     frame = published_sets(_rows())
     assert set(frame["loss"]) == {"whole", "half"}
