@@ -24,7 +24,7 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of ``published_sets``."""
 _LOSSES = {"off": "whole", "control": "half"}
-HALF = 0.5
+_HALF = 0.5
 """Alpha of the control arm whose label's term has half its weight."""
 _RUNS = {
     "res_DC_CIFAR10_ConvNet_1ipc_3000": "baseline",
@@ -77,7 +77,7 @@ def published_sets(rows: pd.DataFrame) -> pd.DataFrame:
     if not len(rows):
         return pd.DataFrame([], columns=list(COLUMNS))
     rows = rows[rows["split"] == TEST]
-    half = (rows["kd_variant"] == "control") & (rows["kd_alpha"] == HALF)
+    half = (rows["kd_variant"] == "control") & (rows["kd_alpha"] == _HALF)
     rows = rows[(rows["kd_variant"] == "off") | half]
     rows = rows.assign(loss=rows["kd_variant"].map(_LOSSES))
     cells = published().set_index(["table", "ipc", "iterations", "method", "students"])["published"]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Scores the sets that arXiv 2402.13007's authors published, with the whole loss and with half of it:
+# Scores the sets that arXiv 2402.13007's authors published, with the whole loss, with half of it, and with
+# a teacher:
 #   docs/findings/published.sh SETS OUT CIFAR10
 #   SETS     folder of res_DC_CIFAR10_ConvNet_1ipc_3000.pt and modelpool_res_...
 #   OUT      results go to OUT/published; what is there, or stored beside this script, is left as it is
