@@ -200,7 +200,15 @@ def _running_ray(address: str) -> Iterator[None]:
 
 @contextmanager
 def _connection(message: str, **options: Any) -> Iterator[None]:
-    """Ray, quiet, from ``ray.init`` to ``ray.shutdown``; a failed start is ``message``."""
+    """Ray, quiet, until the end of the block; a failed start is ``message``."""
+    try:
+        _connect(message, options)
+        yield
+    finally:
+        _shut_down()
+
+
+def _connect(message: str, options: dict[str, Any]) -> None:
     import ray
 
     try:
@@ -211,7 +219,18 @@ def _connection(message: str, **options: Any) -> Iterator[None]:
     # ``ray.init`` sets the levels of its loggers, so this comes after it.
     for name in ("ray", "ray.tune", "ray.air", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _shut_down() -> None:
+    """Leave Ray, and end a private one.
+
+    Where a signal interrupts that, once more: what is left of it, Ray would do when this process
+    exits, and make its folder anew for that, which everybody may read.
+    """
+    import ray
+
     try:
-        yield
-    finally:
         ray.shutdown()
+    except BaseException:
+        ray.shutdown()
+        raise

@@ -6,6 +6,7 @@ import re
 import signal
 import stat
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +23,32 @@ from tests.end_to_end.conftest import (
     wait_until,
 )
 
+# ``harness``, which gets a SIGINT while its Ray shuts down, and says where Ray's folder was. It may
+# not import Ray before there is a token.
+INTERRUPTED_AT_THE_END = """
+import os, signal
+from harness.cli import main
+from harness.tune.health import RayWatch
+
+watching = RayWatch.watching
+
+def with_signal(watch):
+    from ray._private.node import Node
+
+    shut_down = Node.destroy_external_storage
+
+    def interrupted(node):
+        Node.destroy_external_storage = shut_down
+        print("folder", node.get_temp_dir_path(), flush=True)
+        os.kill(os.getpid(), signal.SIGINT)
+        shut_down(node)
+
+    Node.destroy_external_storage = interrupted
+    return watching(watch)
+
+RayWatch.watching = with_signal
+main()
+"""
 SLOW_SETTINGS = ["--set", "iterations=150", "--set", "run.report_every=75"]
 
 
@@ -135,6 +162,23 @@ def test_a_terminated_search_says_that_it_is_not_complete(tiny: Path, tmp_path: 
     assert "not_run" in said
     assert wait_until(lambda: not processes_of_session(driver.pid), 30)
     assert not folder.exists()
+
+
+@pytest.mark.ray
+def test_a_signal_while_ray_shuts_down_leaves_no_folder(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT_THE_END, "search", str(tiny), "--out", str(out)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert statuses(out) == ["ok"] * 6
+    found = re.search(r"folder (/tmp/hr-[^/\s]+)/ray\n", done.stdout)
+    assert found, done
+    assert not Path(found[1]).exists()
 
 
 @pytest.mark.ray
