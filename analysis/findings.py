@@ -1,15 +1,16 @@
 """The page of findings from the rows that are stored beside it.
 
 ``python -m analysis.findings docs/findings`` writes ``README.md`` from ``README.md.j2``, and the
-figures that it shows; ``--collect OUT`` first stores the rows of the searches below OUT. No number
-on the page is typed by hand: text asks, rows answer.
+figures that it shows; ``--collect OUT`` first stores the rows of the searches below OUT, and the
+sets of those at the paper's size, each of which takes hours to make. No number on the page is typed
+by hand: text asks, rows answer.
 """
 
 import argparse
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -22,11 +23,13 @@ from analysis.published_teacher import published_teacher_table, published_teache
 from analysis.render import markdown
 from analysis.study import Study
 from harness.errors import HarnessError, ResultError
-from harness.schema import EVALUATIONS_FILE, SEARCH_FILE
+from harness.schema import DISTILLED_FILE, EVALUATIONS_FILE, SEARCH_FILE, TRIALS_FOLDER
 
-PAGE, TEMPLATE, ROWS, FIGURES, PUBLISHED = (
-    "README.md", "README.md.j2", "rows", "figures", "published",
+PAGE, TEMPLATE, ROWS, FIGURES, PUBLISHED, SETS = (
+    "README.md", "README.md.j2", "rows", "figures", "published", "sets",
 )  # fmt: skip
+_AT_PAPER_SIZE = "-paper"
+"""How the names of searches end of which the sets are stored too."""
 _EVALUATION_FILE = "evaluation.json"
 """What ``harness evaluate --out`` writes beside its rows."""
 
@@ -74,39 +77,51 @@ def build(folder: Path, to: Path | None = None) -> Path:
     return to / PAGE
 
 
-def collect(searches: Path, rows: Path) -> list[str]:
+def collect(searches: Path, folder: Path) -> list[str]:
     """Store the rows of all searches and evaluations below a folder.
 
     Args:
         searches: Its folders are searches, which may still run, or were written by ``harness
             evaluate --out`` (below a folder ``published``).
-        rows: Where they are stored, a folder for each that has a whole replicate.
+        folder: Where they are stored: below ``rows`` a folder for each that has a whole replicate,
+            below ``sets`` one for each at the paper's size.
 
     Returns:
         What was stored, a line for each.
     """
-    said = []
-    for folder in sorted(searches.iterdir()):
-        if not (folder / SEARCH_FILE).exists():
+    said, rows = [], folder / ROWS
+    for search in sorted(searches.iterdir()):
+        if not (search / SEARCH_FILE).exists():
             continue
-        if not len(whole_replicates(load_search(folder)).trials):
-            said.append(f"{folder.name}: no whole replicate yet")
+        whole = whole_replicates(load_search(search)).trials
+        if not len(whole):
+            said.append(f"{search.name}: no whole replicate yet")
             continue
-        found = write_export(folder, rows / folder.name)
-        said.append(f"{folder.name}: {found.replicates} whole replicates, {found.left_out} to come")
-    for folder in sorted((searches / PUBLISHED).glob("*")):
-        if not (folder / EVALUATIONS_FILE).exists():
+        found = write_export(search, rows / search.name)
+        said.append(f"{search.name}: {found.replicates} whole replicates, {found.left_out} to come")
+        if search.name.endswith(_AT_PAPER_SIZE):
+            _store_sets(search, whole["trial_id"], folder / SETS / search.name)
+    for evaluation in sorted((searches / PUBLISHED).glob("*")):
+        if not (evaluation / EVALUATIONS_FILE).exists():
             continue
-        to = rows / PUBLISHED / folder.name
+        to = rows / PUBLISHED / evaluation.name
         to.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / EVALUATIONS_FILE, to / EVALUATIONS_FILE)
-        record = json.loads((folder / _EVALUATION_FILE).read_text(encoding="utf-8"))
+        shutil.copyfile(evaluation / EVALUATIONS_FILE, to / EVALUATIONS_FILE)
+        record = json.loads((evaluation / _EVALUATION_FILE).read_text(encoding="utf-8"))
         for one in record["sets"]:
             one["provenance"].pop("host", None)
         text = json.dumps(record, indent=1, sort_keys=True)
         (to / _EVALUATION_FILE).write_text(f"{text}\n", encoding="utf-8")
-        said.append(f"{PUBLISHED}/{folder.name}")
+        said.append(f"{PUBLISHED}/{evaluation.name}")
     return said
+
+
+def _store_sets(search: Path, trial_ids: Iterable[str], to: Path) -> None:
+    to.mkdir(parents=True, exist_ok=True)
+    for name in trial_ids:
+        made = search / TRIALS_FOLDER / name / DISTILLED_FILE
+        if made.exists():  # a trial that diverged has none
+            shutil.copyfile(made, to / f"{name}{made.suffix}")
 
 
 def _stored(rows: Path) -> Iterator[tuple[str, SearchResults]]:
@@ -123,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.collect is not None:
-            for line in collect(given.collect, given.folder / ROWS):
+            for line in collect(given.collect, given.folder):
                 sys.stdout.write(f"{line}\n")
         sys.stdout.write(f"{build(given.folder)}\n")
     except HarnessError as error:

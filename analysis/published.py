@@ -13,11 +13,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.aggregate import configuration_text, list_configurations
+from analysis.answers import accuracy_words
 from analysis.bootstrap import bootstrap_interval
 from analysis.load import SearchResults
 from analysis.render import Table, make_cells
 from analysis.samples import UNSEEN, sample_of, seed_accuracies, student_rows
-from analysis.words import interval, percent
+from analysis.words import interval, percent, points
 from harness.schema import DISTILLED_TRACK, TEST
 
 STUDENTS = ("convnet", "mlp", "lenet", "alexnet", "vgg11", "resnet18")
@@ -94,6 +95,8 @@ Table 5 is Table 4's pool, whose other networks have depth 3 in the paper and 1 
 BESIDE_TABLE_5 = {"baseline": "plain", "pool": "S3"}
 """Row of Table 4 -> the same beside Table 5."""
 TAUGHT = ("softened", "legacy")
+REPRODUCED = 0.015
+"""How far, as a fraction, a mean over unseen students may be from the published one."""
 
 
 def published() -> pd.DataFrame:
@@ -213,6 +216,30 @@ def published_table(results: SearchResults, table: int) -> Table:
     cells = make_cells(columns, len(keys), [])
     title = f"Table {table} of arXiv 2402.13007: {results.title}"
     return Table(f"table{table}", title, frame, cells, caption)
+
+
+def reproduction_words(results: SearchResults) -> list[str]:
+    """Say of the mean over unseen students how far it is from each published cell, a line for each.
+
+    Args:
+        results: As ``beside_published`` takes it.
+    """
+    frame = beside_published(results)
+    lines = []
+    for row in frame[frame["students"] == UNSEEN].to_dict("records"):
+        cell = f"Table {row['table']}, IPC {row['ipc']}, {row['iterations']} iterations"
+        start = f"{cell}, {row['method']} ({row['configuration']}): "
+        if row["n"] == 0:
+            lines.append(f"{start}no mean, since networks of unseen students diverged")
+            continue
+        side = "above" if row["difference"] > 0 else "below"
+        within = abs(row["difference"]) <= REPRODUCED
+        lines.append(
+            f"{start}{accuracy_words(row['mean'], row['low'], row['high'], row['n'])}, "
+            f"{points(abs(row['difference']))} {side} the published {percent(row['published'])}%: "
+            f"{'' if within else 'not '}within {points(REPRODUCED)}"
+        )
+    return lines
 
 
 def _places(row: pd.Series, *, copied: bool) -> list[tuple[int, str]]:

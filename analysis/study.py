@@ -28,6 +28,7 @@ from analysis.figures import accuracy_points, draw_accuracy, figure_svg
 from analysis.files import write_whole
 from analysis.interaction import interaction_words, pool_and_kd
 from analysis.load import SearchResults
+from analysis.published import reproduction_words
 from analysis.records import CPU_CAPABILITY
 from analysis.render import markdown
 from analysis.samples import sample_of, seed_accuracies, student_rows
@@ -218,6 +219,10 @@ class Study:
     def interaction_words(self) -> list[str]:
         """Whether pool and KD help each other, a line for each arm without KD."""
         return interaction_words(pool_and_kd(self.results))
+
+    def reproduction_words(self) -> list[str]:
+        """How far it is from the paper's Tables 4 and 5, a line for each cell."""
+        return reproduction_words(self.results)
 
     def beside(self, reference: Mapping[str, Any]) -> str:
         """Every configuration beside one, in Markdown."""

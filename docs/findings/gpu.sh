@@ -11,8 +11,8 @@
 # Runs for LIMIT_S seconds (default: without a limit), what is worth most first: IPC 1 before IPC 10.
 # Stopped there or killed, the same command goes on. PYTHON names the interpreter (default: python3).
 # MORE holds further options of harness search, for example MORE="--set search.replicates=3".
-# DEVICE=cpu runs it without a GPU, at 8 s an iteration of IPC 1 on one core (an Intel Xeon): two hours
-# and more for a set of 1000 iterations.
+# DEVICE=cpu runs it without a GPU, at 8 s an iteration of IPC 1 on one core (an Intel Xeon), and 7 s
+# with compile=true: two hours for a set of 1000 iterations. run.sh paper has the first of them.
 set -euo pipefail
 if [ $# -lt 2 ]; then
     echo "docs/findings/gpu.sh: got $# arguments, expected: docs/findings/gpu.sh OUT CIFAR10 [WHEELS]" >&2

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# The small studies of docs/findings, one after the other: docs/findings/run.sh SET OUT [CIFAR10]
-#   SET      digits or cifar10: which images
+# The studies of docs/findings, one after the other: docs/findings/run.sh SET OUT [CIFAR10]
+#   SET      digits or cifar10: the small studies of these images; paper: Table 4's plain DC and pool
+#            at the paper's size, on CIFAR-10, for IPC 1 (a replicate of two sets takes five hours of
+#            a core with AVX512, ten with AVX2)
 #   OUT      folder for the searches and for the store that they share
-#   CIFAR10  for cifar10: folder of the JPEG copy, train/<class>/ and test/<class>/
+#   CIFAR10  for cifar10 and paper: folder of the JPEG copy, train/<class>/ and test/<class>/
 # The same command again goes on where it was stopped; two sets may run side by side in one OUT.
 # A study of which rows are stored beside this script goes on from them.
 # A plan has replicate after replicate, so that what is there at any time is whole but for the last.
@@ -11,7 +13,7 @@ set -euo pipefail
 set=$1 out=$2 images=() here=$(dirname "$0")
 # Huge pages for large tensors: the same bits, sooner (docs/performance.md).
 export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
-if [ "$set" = cifar10 ]; then
+if [ "$set" != digits ]; then
     images=(--set dataset.name=imagefolder --set "dataset.root=$3" --set dataset.normalise_as=cifar10)
 fi
 
@@ -33,6 +35,15 @@ if [ "$set" = digits ]; then
     study probability findings_probability 60
     study kd findings_kd 80
     study pool-and-kd findings_pool_and_kd 30
+    exit
+fi
+if [ "$set" = paper ]; then
+    for begun in "$here"/store/distillation/*/; do # a processor of the same kind goes on from them
+        to=$out/store/distillation/$(basename "$begun")
+        if [ -e "$begun" ] && [ ! -e "$to" ]; then mkdir -p "$to" && cp -R "$begun/." "$to"; fi
+    done
+    study table4 table4 10 --set ipc=1 --set iterations=1000 --set kd.variant=off \
+        --set pool.others=similar --set pool.warmup=0 --set compile=true --set evaluation.student_seeds=3
     exit
 fi
 study probability findings_cifar10 40

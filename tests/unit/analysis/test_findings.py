@@ -1,6 +1,7 @@
 """Tests of the page of findings: the committed one, and one from small searches."""
 
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.exports import read_export
 from analysis.findings import build, main
 from analysis.published_sets import (
     published_sets,
@@ -16,8 +18,16 @@ from analysis.published_sets import (
     published_words,
     read_published,
 )
+from harness.formats import read_distilled
 from harness.records import write_json, write_rows
-from harness.schema import COLUMNS, EVALUATIONS_FILE, SCHEMA_VERSION
+from harness.schema import (
+    COLUMNS,
+    DISTILLED_FILE,
+    EVALUATIONS_FILE,
+    SCHEMA_VERSION,
+    TRIALS_FOLDER,
+)
+from harness.store_files import StoreFiles
 
 MakeSearch = Callable[..., Path]
 FOLDER = Path(__file__).parents[3] / "docs" / "findings"
@@ -53,6 +63,23 @@ def test_what_is_committed_is_small_and_says_no_host() -> None:
             if path.suffix in (".toml", ".json"):
                 assert "host =" not in path.read_text()
                 assert '"host"' not in path.read_text()
+
+
+def test_the_stored_sets_are_those_of_the_stored_rows() -> None:
+    for rows in (FOLDER / "rows").glob("*-paper"):
+        folder = FOLDER / "sets" / rows.name
+        trials = read_export(rows).trials
+        assert {path.stem for path in folder.iterdir()} == set(trials["trial_id"])
+        for path in folder.iterdir():
+            (found,) = read_distilled(path)
+            assert found.images.shape == (10, 3, 32, 32)
+
+
+def test_the_states_that_a_run_goes_on_from_are_whole(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER / "store", tmp_path / "store")  # a check sets aside what is corrupt
+    works = list(StoreFiles(tmp_path / "store").works())
+    assert {work.identity["distillation"]["network"]["width"] for work in works} == {128}
+    assert StoreFiles(tmp_path / "store").verify() == (len(works), [])
 
 
 @pytest.fixture
@@ -204,6 +231,42 @@ def test_rows_become_a_page(searches: Path, tmp_path: Path, capsys: Any) -> None
     assert "\n- pool.warmup = 150, kd.variant = legacy" not in text
     # Question 1 on CIFAR-10; at IPC 10 with other pools; question 3.
     assert text.count("Not answered yet") == 3
+
+
+def test_sets_at_the_papers_size_are_stored_beside_their_rows(
+    make_search: MakeSearch, tmp_path: Path
+) -> None:
+    values = {"convnet": 0.30, "mlp": 0.28, "lenet": 0.22, "alexnet": 0.2, "vgg11": 0.26}
+    values["resnet18"] = 0.2
+    trials = [
+        {
+            "point": {P: p},
+            "replicate": replicate,
+            "status": "not_run" if replicate and p < 1.0 else "ok",
+            "students": {name: [value + p / 100] for name, value in values.items()},
+            "columns": {"dataset": "cifar10", "ipc": 1},
+        }
+        for replicate in range(2)
+        for p in (1.0, 0.9)
+    ]
+    search = make_search(trials, varied=[P], protocol="paper", name="table4-paper")
+    folders = sorted((search / TRIALS_FOLDER).iterdir())
+    for place in folders:
+        (place / DISTILLED_FILE).write_text(place.name)
+    folder = tmp_path / "findings"
+    folder.mkdir()
+    (folder / "README.md.j2").write_text((FOLDER / "README.md.j2").read_text())
+    assert main([str(folder), "--collect", str(tmp_path)]) == 0
+
+    stored = {path.stem: path.read_text() for path in (folder / "sets" / search.name).iterdir()}
+    assert stored == {place.name: place.name for place in folders[:2]}  # of the whole replicate
+    text = (folder / "README.md").read_text()
+    third = "S3 (pool.main_probability = 0.9): 22.1% (no interval), n = 1, 0.6 points above"
+    line = f"- Table 5, IPC 1, 1000 iterations, {third} the published 21.5%: within 1.5 points"
+    assert text.count(f"\n{line}\n") == 2  # in short, and where it is answered
+    assert "*1 whole replicate, 2 trials" in text
+    assert "| 1 | 1000 | baseline | pool.main_probability = 1 |" in text
+    assert "| 1 | 1000 | plain | pool.main_probability = 1 |" in text
 
 
 def test_rows_that_cannot_be_read_are_one_line(tmp_path: Path, capsys: Any) -> None:

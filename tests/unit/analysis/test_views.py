@@ -13,7 +13,12 @@ from analysis.aggregate import configuration_text
 from analysis.cost import cost, cost_table
 from analysis.load import load_search
 from analysis.matrix import architecture_matrix, matrix_table
-from analysis.published import beside_published, published, published_table
+from analysis.published import (
+    beside_published,
+    published,
+    published_table,
+    reproduction_words,
+)
 from analysis.scores import augmentation_robust, label_robust, scores
 from analysis.summary import summarise
 from analysis.tables import leaderboard
@@ -116,6 +121,41 @@ def test_cells_beside_published_ones(make_search: MakeSearch) -> None:
     assert len(published_table(results, 5).frame) == 2 + 2 * 3
     held_out = make_search(trials, varied=[P, "kd.variant"], name="held-out")
     assert len(beside_published(load_search(held_out))) == 0
+
+
+def test_a_reproduction_is_said_of_the_five_unseen_students(make_search: MakeSearch) -> None:
+    cells = {"convnet": 0.2789, "mlp": 0.2587, "lenet": 0.2052, "alexnet": 0.188, "vgg11": 0.2481}
+    cells["resnet18"] = 0.1813  # Table 5, plain: 21.63 in the mean; shown 2 points lower on test
+
+    def said(p: float, *more: float | None) -> list[str]:
+        trials = [
+            {
+                "point": {P: p},
+                "replicate": place,
+                "students": {
+                    name: [None if one is None else value + 0.02 + one]
+                    for name, value in cells.items()
+                },
+                "columns": {"dataset": "cifar10", "ipc": 1},
+            }
+            for place, one in enumerate(more)
+        ]
+        name = f"at-{p}-{'-'.join(map(str, more))}"
+        folder = make_search(trials, varied=[P], name=name, protocol="paper")
+        return reproduction_words(load_search(folder))
+
+    start = "Table 5, IPC 1, 1000 iterations, plain (pool.main_probability = 1): "
+    one = "23.1% (no interval), n = 1, 1.5 points above the published 21.6%"
+    assert said(1.0, 0.0149)[1] == f"{start}{one}: within 1.5 points"
+    assert said(1.0, 0.0152)[1] == f"{start}{one}: not within 1.5 points"
+    two = "20.6% [18.8, 22.5], n = 2, 1.0 points below the published 21.6%: within 1.5 points"
+    assert said(1.0, -0.008, -0.012)[1] == f"{start}{two}"
+    pool = said(0.9, 0.0)
+    assert pool[0].startswith("Table 4, IPC 1, 1000 iterations, pool (")
+    assert pool[1].startswith("Table 5, IPC 1, 1000 iterations, S3 (")
+    lost = "no mean, since networks of unseen students diverged"
+    assert said(1.0, None)[1] == f"{start}{lost}"
+    assert said(0.5, 0.0) == []  # not in the paper
 
 
 def test_variants_and_copies_beside_published_ones(make_search: MakeSearch) -> None:
