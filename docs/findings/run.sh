@@ -38,10 +38,6 @@ if [ "$set" = digits ]; then
     exit
 fi
 if [ "$set" = paper ]; then
-    for begun in "$here"/store/distillation/*/; do # a processor of the same kind goes on from them
-        to=$out/store/distillation/$(basename "$begun")
-        if [ -e "$begun" ] && [ ! -e "$to" ]; then mkdir -p "$to" && cp -R "$begun/." "$to"; fi
-    done
     study table4 table4 10 --set ipc=1 --set iterations=1000 --set kd.variant=off \
         --set pool.others=similar --set pool.warmup=0 --set compile=true --set evaluation.student_seeds=3
     exit
